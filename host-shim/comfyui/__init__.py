@@ -1,0 +1,23 @@
+"""The ComfyUI node pack: LGS Sampler and LGS Demo Model.
+
+ComfyUI imports this folder from ``custom_nodes`` and asks `comfy_entrypoint` for its nodes.
+Nothing here loads the native library: that happens when LGS Sampler first runs, so that the
+nodes are listed, and say what is wrong, on a machine where the library cannot be loaded.
+"""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .demo_model import LGSDemoModel
+from .sampler import LGSSampler
+
+
+class LGSExtension(ComfyExtension):
+    """The nodes of this pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LGSSampler, LGSDemoModel]
+
+
+async def comfy_entrypoint() -> LGSExtension:
+    """Called by ComfyUI when it loads the pack."""
+    return LGSExtension()

@@ -1,0 +1,90 @@
+"""LGS Sampler: a SAMPLER for SamplerCustom and SamplerCustomAdvanced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.samplers import KSAMPLER
+from comfy_api.latest import io
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import lgs
+from .process import forward_process, noise_scale
+from .schema import node_schema
+
+
+class LGSSampler(io.ComfyNode):
+    """The node. Its inputs are the options of `lgs.Options` that the model does not decide."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema("LGSSampler", beside="KSamplerSelect")
+
+    @classmethod
+    def execute(cls, **inputs) -> io.NodeOutput:
+        lgs.Options(**inputs)  # a wrong value is reported here, by the node that holds it, not while sampling
+        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options=inputs))
+
+
+@torch.no_grad()
+def sample_lgs(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict | None = None,
+    callback: Callable[[dict], None] | None = None,
+    disable: bool | None = None,
+    **options,
+) -> Tensor:
+    """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
+
+    ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
+    progress bar and preview; ``disable`` hides the bar on the console.
+    """
+    if len(sigmas) < 2:
+        return x
+    extra_args = {} if extra_args is None else extra_args
+    model_sampling = model.inner_model.inner_model.model_sampling
+    options["s_noise"] *= noise_scale(model_sampling)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        # ComfyUI looks for the stop button once a step; a step here is several evaluations.
+        throw_exception_if_processing_interrupted()
+        return model(x, sigma, **extra_args)
+
+    with tqdm(total=len(sigmas) - 1, disable=disable) as bar:
+
+        def report(step: dict) -> None:
+            if callback is not None:
+                callback(step)
+            bar.update(step["i"] + 1 - bar.n)
+
+        return lgs.sample(
+            denoise,
+            x,
+            sigmas,
+            lgs.Options(**options, process=forward_process(model_sampling)),
+            noise=noise_sampler(x, extra_args.get("seed")),
+            callback=report,
+        )
+
+
+def noise_sampler(x: Tensor, seed: int | None) -> Callable[[float, float], Tensor]:
+    """What ``comfy.k_diffusion.sampling.default_noise_sampler`` of a current ComfyUI gives for a seed.
+
+    Written out because ComfyUI 0.3.64's draws, on the CPU, the very noise that the picture starts
+    from again for its first step (the same seed, the same generator): the noise after that step is
+    then up to 1.4 times too strong. Later versions add 1 to the seed, as here.
+    """
+    generator = None
+    if seed is not None:
+        generator = torch.Generator(device=x.device)
+        generator.manual_seed((seed + 1) % 2**64 if x.device.type == "cpu" else seed)
+
+    def noise(sigma: float, sigma_next: float) -> Tensor:
+        return torch.randn(x.size(), dtype=x.dtype, layout=x.layout, device=x.device, generator=generator)
+
+    return noise
