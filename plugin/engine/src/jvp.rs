@@ -1,0 +1,192 @@
+//! Jacobian-vector products J v, J = ∂D/∂x, through the model.
+//!
+//! Two ways. *Forward mode* carries v through the model as the tangent of a dual number: exact,
+//! and D(x) comes with it, but every operation of the model must have a forward formula, which
+//! fused attention kernels lack. A *finite difference* (D(x + h v) − D(x)) / h costs one plain
+//! evaluation and works with every model; h trades truncation against rounding.
+
+use tch::{Kind, Tensor};
+
+use crate::{
+    denoiser::Evaluator,
+    error::{Error, Result},
+};
+
+/// What the caller asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jvp {
+    /// Forward mode where the model can, finite differences otherwise.
+    Auto,
+    Forward,
+    FiniteDifference,
+}
+
+/// What is known so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Not tried yet.
+    Undecided,
+    /// `fallback`: should it fail after all, take finite differences from there on.
+    Forward { fallback: bool },
+    FiniteDifference,
+}
+
+impl From<Jvp> for Method {
+    fn from(jvp: Jvp) -> Self {
+        match jvp {
+            Jvp::Auto => Method::Undecided,
+            Jvp::Forward => Method::Forward { fallback: false },
+            Jvp::FiniteDifference => Method::FiniteDifference,
+        }
+    }
+}
+
+impl Method {
+    /// What to tell the caller.
+    pub fn kind(self) -> Jvp {
+        match self {
+            Method::Undecided => Jvp::Auto,
+            Method::Forward { .. } => Jvp::Forward,
+            Method::FiniteDifference => Jvp::FiniteDifference,
+        }
+    }
+}
+
+/// D linearized at one (x, σ): D(x) and J v, each evaluated when first asked for.
+pub struct Linearization<'e, 'm> {
+    evaluator: &'e mut Evaluator<'m>,
+    x: Tensor,
+    sigma: f64,
+    denoised: Option<Tensor>,
+}
+
+impl<'e, 'm> Linearization<'e, 'm> {
+    /// x (batch, ...) in the sampler's dtype.
+    pub fn new(evaluator: &'e mut Evaluator<'m>, x: &Tensor, sigma: f64) -> Self {
+        Self { evaluator, x: x.shallow_clone(), sigma, denoised: None }
+    }
+
+    /// D(x), like x.
+    pub fn denoised(&mut self) -> Result<Tensor> {
+        if let Some(denoised) = &self.denoised {
+            return Ok(denoised.shallow_clone());
+        }
+        let denoised = self.evaluator.denoised(&self.x, self.sigma)?;
+        self.denoised = Some(denoised.shallow_clone());
+        Ok(denoised)
+    }
+
+    /// J v for v (batch, ...) in the sampler's dtype; the result is like v.
+    pub fn jvp(&mut self, v: &Tensor) -> Result<Tensor> {
+        let product = match self.evaluator.method {
+            Method::FiniteDifference => self.finite_difference(v)?,
+            Method::Forward { fallback: false } => self.forward(v)?,
+            Method::Forward { fallback: true } | Method::Undecided => self.forward_or_fall_back(v)?,
+        };
+        self.evaluator.jvps += 1;
+        Ok(product)
+    }
+
+    fn forward_or_fall_back(&mut self, v: &Tensor) -> Result<Tensor> {
+        let undecided = self.evaluator.method == Method::Undecided;
+        let outcome = self.forward(v).and_then(|product| {
+            // Some kernels take a dual number and lose or spoil its tangent without a word.
+            // Looking costs a synchronisation, so it is done once.
+            match undecided && !all_finite(&product)? {
+                true => Err(Error::ForwardMode("the model gave a tangent that is not finite".into())),
+                false => Ok(product),
+            }
+        });
+        match outcome {
+            Ok(product) => {
+                if undecided {
+                    log::info!("Jacobian-vector products: forward mode, which this model supports");
+                    self.evaluator.method = Method::Forward { fallback: true };
+                }
+                Ok(product)
+            }
+            Err(Error::Stopped) => Err(Error::Stopped),
+            Err(error) => {
+                log::warn!(
+                    "Jacobian-vector products: finite differences, one model evaluation each, \
+                     because forward mode does not work with this model: {}",
+                    match &error {
+                        Error::Failed => "it raised an error, which is in the log".into(),
+                        error => error.to_string(),
+                    }
+                );
+                self.evaluator.method = Method::FiniteDifference;
+                self.finite_difference(v)
+            }
+        }
+    }
+
+    /// J v as the tangent of D at the dual number x + v ε; gives D(x) too.
+    fn forward(&mut self, v: &Tensor) -> Result<Tensor> {
+        match self.evaluator.model().forward_ad(true) {
+            None => return Err(Error::ForwardMode("this host has no forward-mode differentiation".into())),
+            Some(opened) => opened?,
+        }
+        let dual = self.dual_evaluation(v);
+        let closed = self.evaluator.model().forward_ad(false).unwrap_or(Ok(()));
+        let (denoised, tangent) = dual?;
+        closed?;
+        if self.denoised.is_none() {
+            self.denoised = Some(denoised.f_to_kind(self.evaluator.layout.kind)?);
+        }
+        Ok(tangent.f_to_kind(self.evaluator.layout.kind)?)
+    }
+
+    fn dual_evaluation(&mut self, v: &Tensor) -> Result<(Tensor, Tensor)> {
+        // Copies, made now that inference mode is off: a dual number cannot be made of a tensor
+        // that was made in inference mode.
+        let kind = self.evaluator.layout.model_kind;
+        let x = self.x.f_to_dtype(kind, false, true)?;
+        let v = v.f_to_dtype(kind, false, true)?;
+        let dual = Tensor::f_internal_make_dual(&x, &v, 0)?;
+        let output = self.evaluator.call(&dual, self.sigma)?;
+        let (denoised, tangent) = Tensor::f_internal_unpack_dual(&output, 0)?;
+        if !tangent.defined() {
+            return Err(Error::ForwardMode(
+                "the model's result carries no derivative: some operation in it drops the tangent, or the \
+                 result does not depend on x; jvp=\"finite-difference\" works with every model"
+                    .into(),
+            ));
+        }
+        Ok((denoised, tangent))
+    }
+
+    /// (D(x + h v) − D(x)) / h, h for each item of the batch.
+    fn finite_difference(&mut self, v: &Tensor) -> Result<Tensor> {
+        let denoised = self.denoised()?;
+        let h = self.step(v)?;
+        let moved = self.x.f_add(&v.f_mul(&h)?)?;
+        let moved = self.evaluator.denoised(&moved, self.sigma)?;
+        Ok(moved.f_sub(&denoised)?.f_div(&h)?)
+    }
+
+    /// h such that h v is, per number, a fixed small fraction of σ: (batch, 1, ...).
+    ///
+    /// D(x, σ) varies over distances of σ, so the fraction alone decides the truncation error,
+    /// whatever the noise level and the number of pixels.
+    fn step(&self, v: &Tensor) -> Result<Tensor> {
+        let layout = &self.evaluator.layout;
+        let fraction = match layout.kind {
+            Kind::Double => 1e-5,
+            _ => 1e-2,
+        };
+        let axes: Vec<i64> = (1..layout.shape.len() as i64).collect();
+        let norm = match axes.is_empty() {
+            true => v.f_abs()?,
+            false => v.f_norm_scalaropt_dim(2.0, &axes[..], true)?,
+        };
+        let length = fraction * self.sigma * (layout.dimension() as f64).sqrt();
+        // v = 0 (a Krylov space that is exhausted) moves nowhere, whatever h is.
+        Ok(norm.f_clamp_min(1e-20)?.f_reciprocal()?.f_mul_scalar(length)?)
+    }
+}
+
+/// Whether every number is finite. Waits for the device.
+pub(crate) fn all_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+}

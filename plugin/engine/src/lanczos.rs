@@ -1,0 +1,95 @@
+//! The Lanczos recursion: an orthonormal basis of a Krylov space and the matrix in it.
+//!
+//! Functions of (matvec, vector), never of a matrix; every item of the batch is a problem of its
+//! own. [`crate::square_root`] takes functions of the small matrix.
+
+use tch::{Kind, Tensor};
+
+use crate::error::Result;
+
+/// K steps of Lanczos on a symmetric J from v_1 = z / ‖z‖: J V ≈ V T with T tridiagonal.
+pub struct Krylov {
+    /// v_1 … v_{K+1} as rows, (batch, K + 1, d); zero from where the space is exhausted.
+    pub basis: Tensor,
+    /// ‖z‖, (batch,).
+    pub norm: Tensor,
+    /// a_1 … a_K, the diagonal of T, each (batch,).
+    pub a: Vec<Tensor>,
+    /// b_1 … b_K, each (batch,). b_1 … b_{K−1} are beside the diagonal of T; b_K and v_{K+1} come
+    /// with the K-th product and belong to the next, larger T.
+    pub b: Vec<Tensor>,
+}
+
+impl Krylov {
+    /// K, the number of products made.
+    pub fn steps(&self) -> usize {
+        self.a.len()
+    }
+}
+
+/// Runs at most `steps` steps from z (batch, d); `enough` is asked after each and can end it.
+///
+/// `matvec` maps (batch, d) to (batch, d), once a step. The basis is kept orthogonal by projecting
+/// against all of it, twice (Giraud et al., "The loss of orthogonality in the Gram-Schmidt
+/// orthogonalization process", 2005: twice is enough), so that T stays right in float32 and for a
+/// K near the dimension. Source of the recursion: Golub and Van Loan, "Matrix Computations", 10.1.
+pub fn lanczos(
+    mut matvec: impl FnMut(&Tensor) -> Result<Tensor>,
+    z: &Tensor,
+    steps: usize,
+    mut enough: impl FnMut(&Krylov) -> Result<bool>,
+) -> Result<Krylov> {
+    let (batch, dimension) = z.size2()?;
+    let basis = Tensor::f_zeros([batch, steps as i64 + 1, dimension], (z.f_kind()?, z.device()))?;
+    let norm = z.f_norm_scalaropt_dim(2.0, [1], false)?;
+    let v = normalized(z, &norm)?;
+    basis.f_select(1, 0)?.f_copy_(&v)?;
+    let mut krylov = Krylov { basis, norm, a: Vec::new(), b: Vec::new() };
+    let mut scale: Option<Tensor> = None;
+    let mut v = v;
+    for k in 1..=steps as i64 {
+        let w = matvec(&v)?;
+        let a = w.f_mul(&v)?.f_sum_dim_intlist(&[1i64][..], false, None::<Kind>)?;
+        let seen = krylov.basis.f_narrow(1, 0, k)?;
+        let w = project_out(&seen, &project_out(&seen, &w)?)?;
+        let b = w.f_norm_scalaropt_dim(2.0, [1], false)?;
+        // What remains is only rounding when the space is exhausted: that direction must not be
+        // blown up to a unit vector.
+        let magnitude = a.f_abs()?.f_maximum(&b)?;
+        let largest = match scale {
+            Some(scale) => scale.f_maximum(&magnitude)?,
+            None => magnitude,
+        };
+        let exhausted = b.f_le_tensor(&largest.f_mul_scalar(rounding(z.f_kind()?))?)?;
+        let b = b.f_masked_fill(&exhausted, 0.0)?;
+        v = normalized(&w.f_masked_fill(&exhausted.f_unsqueeze(1)?, 0.0)?, &b)?;
+        krylov.basis.f_select(1, k)?.f_copy_(&v)?;
+        krylov.a.push(a);
+        krylov.b.push(b);
+        scale = Some(largest);
+        if enough(&krylov)? {
+            break;
+        }
+    }
+    krylov.basis = krylov.basis.f_narrow(1, 0, krylov.steps() as i64 + 1)?;
+    Ok(krylov)
+}
+
+/// w (batch, d) less its part in the span of the orthonormal rows of `basis` (batch, k, d).
+fn project_out(basis: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let coefficients = basis.f_bmm(&w.f_unsqueeze(2)?)?;
+    Ok(w.f_sub(&coefficients.f_transpose(1, 2)?.f_bmm(basis)?.f_squeeze_dim(1)?)?)
+}
+
+/// w / ‖w‖ for each item, 0 where w = 0.
+fn normalized(w: &Tensor, norm: &Tensor) -> Result<Tensor> {
+    Ok(w.f_div(&norm.f_clamp_min(f32::MIN_POSITIVE as f64)?.f_unsqueeze(1)?)?)
+}
+
+/// Relative size below which a remainder is rounding error.
+fn rounding(kind: Kind) -> f64 {
+    match kind {
+        Kind::Double => 16.0 * f64::EPSILON,
+        _ => 16.0 * f64::from(f32::EPSILON),
+    }
+}

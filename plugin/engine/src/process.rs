@@ -1,0 +1,84 @@
+//! The forward process and one step of its reversal, as numbers.
+//!
+//! Everything here is a scalar in float64; [`crate::sampler`] applies it to tensors.
+
+/// Forward process x_t = α_t x_0 + σ_t ε.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// α = 1.
+    VarianceExploding,
+    /// α = 1 − σ, σ in [0, 1].
+    Flow,
+}
+
+/// Smallest α at which a Jacobian is taken. See [`Process::jacobian_sigma`].
+const MIN_ALPHA: f64 = 0.01;
+
+impl Process {
+    /// α_t at noise level σ_t.
+    pub fn alpha(self, sigma: f64) -> f64 {
+        match self {
+            Process::VarianceExploding => 1.0,
+            Process::Flow => 1.0 - sigma,
+        }
+    }
+
+    /// The largest noise level of the process.
+    pub fn max_sigma(self) -> f64 {
+        match self {
+            Process::VarianceExploding => f64::INFINITY,
+            Process::Flow => 1.0,
+        }
+    }
+
+    /// The noise level at which to evaluate the model for a step that starts at σ.
+    ///
+    /// A flow starts at σ = 1, where α = 0 and Cov[x_0|x] = (σ²/α) J is 0/0: x says nothing about
+    /// x_0, J vanishes, and what remains, the prior's covariance, cannot be had from it. A little
+    /// below, J is still small but its ratio to α is right: Cov[x_0|x] changes by a relative
+    /// α² λ / σ², 10⁻⁴ at α = 0.01, and D(x) by as little.
+    pub fn jacobian_sigma(self, sigma: f64) -> f64 {
+        match self {
+            Process::VarianceExploding => sigma,
+            Process::Flow => sigma.min(1.0 - MIN_ALPHA),
+        }
+    }
+}
+
+/// One reverse step t → s with σ_s ≤ σ_t:
+///
+/// ```text
+/// x_s ~ N(A x + B D(x), Σ),    Σ = η² v I + c J
+/// ```
+///
+/// DDIM's family of kernels (arXiv 2010.02502, eq. 12) with the posterior covariance of x_0
+/// carried through by the law of total covariance (arXiv 2605.22723). η = 1 is DDPM's kernel,
+/// η = 0 has DDIM's mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReverseStep {
+    /// A, the factor of x.
+    pub mean_x: f64,
+    /// B, the factor of D(x).
+    pub mean_denoised: f64,
+    /// η² v: the variance that remains once x_0 is known.
+    pub isotropic: f64,
+    /// c = B² σ²/α, the factor of J, at the noise level of [`Process::jacobian_sigma`].
+    pub covariance: f64,
+}
+
+impl ReverseStep {
+    /// The step σ_t → σ_s, 0 ≤ σ_s ≤ σ_t, σ_t > 0, 0 ≤ η ≤ 1.
+    pub fn new(process: Process, sigma_t: f64, sigma_s: f64, eta: f64) -> Self {
+        let (alpha_t, alpha_s) = (process.alpha(sigma_t), process.alpha(sigma_s));
+        // α_s = 0 only where σ_s = σ_t = 1 and the step goes nowhere.
+        let alpha_ts = if alpha_s > 0.0 { alpha_t / alpha_s } else { 1.0 };
+        let var_ts = sigma_t * sigma_t - alpha_ts * alpha_ts * sigma_s * sigma_s;
+        let v = (var_ts * sigma_s * sigma_s / (sigma_t * sigma_t)).max(0.0);
+        let isotropic = eta * eta * v;
+        let mean_x = (sigma_s * sigma_s - isotropic).max(0.0).sqrt() / sigma_t;
+        let mean_denoised = alpha_s - alpha_t * mean_x;
+        let sigma = process.jacobian_sigma(sigma_t);
+        let covariance = mean_denoised * mean_denoised * sigma * sigma / process.alpha(sigma);
+        Self { mean_x, mean_denoised, isotropic, covariance }
+    }
+}

@@ -1,0 +1,376 @@
+//! Sampling: one reverse step, and a trajectory of them.
+//!
+//! The method is that of "The Value of Covariance Matching in Gaussian DDPMs and the Lanczos
+//! Sampler" (arXiv 2605.22723); the names are the field's.
+
+use tch::Tensor;
+
+use crate::{
+    denoiser::{Denoiser, Evaluator, Layout},
+    error::{Error, Result},
+    jvp::{all_finite, Jvp, Linearization},
+    lanczos::lanczos,
+    process::{Process, ReverseStep},
+    square_root::{self, Coefficients, Projected},
+};
+
+/// Covariance of the reverse step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covariance {
+    /// η² v I: DDPM's (arXiv 2006.11239).
+    Isotropic,
+    /// η² v I + c J, by Lanczos.
+    Lanczos,
+}
+
+/// What a user can choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub process: Process,
+    pub covariance: Covariance,
+    pub jvp: Jvp,
+    /// K, Jacobian-vector products a step.
+    pub lanczos_steps: usize,
+    /// Take the Krylov vector that the K-th product gives for free.
+    pub extended: bool,
+    /// 1: DDPM. 0: DDIM's mean. In [0, 1].
+    pub eta: f64,
+    /// Factor on the noise that each step adds.
+    pub s_noise: f64,
+    /// Estimated relative error of the noise at which an item's recursion ends; 0: never early.
+    pub tolerance: f64,
+}
+
+/// Where a trajectory is: once a step, when D(x) and the noise are known and x has not moved.
+pub struct Progress<'a> {
+    pub step: usize,
+    pub steps: usize,
+    pub sigma: f64,
+    pub sigma_next: f64,
+    /// Since the trajectory began, this step's included.
+    pub model_evaluations: u64,
+    pub jvps: u64,
+    pub jvp: Jvp,
+    /// Estimated relative error of Σ^{1/2} z, the largest of the batch; `None` without Lanczos.
+    pub lanczos_error: Option<f64>,
+    /// (batch, ...), in the model's dtype.
+    pub x: &'a Tensor,
+    pub denoised: &'a Tensor,
+}
+
+/// What a trajectory needs beside the model.
+pub trait Host: Denoiser {
+    /// z ~ N(0, I), like x, for the step σ → σ'.
+    fn noise(&mut self, sigma: f64, sigma_next: f64) -> Result<Tensor>;
+    fn progress(&mut self, progress: &Progress<'_>) -> Result<()>;
+}
+
+/// A trajectory from x (batch, ...) at `sigmas[0]` down to the last of `sigmas`; like x.
+///
+/// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does.
+pub fn sample(host: &mut dyn Host, options: &Options, x: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let layout = Layout::of("x", x)?;
+    check_sigmas(options.process, sigmas)?;
+    check_options(options, &layout)?;
+    check_finite("x", x)?;
+    let model_kind = layout.model_kind;
+    let kind = layout.kind;
+    let steps = sigmas.len() - 1;
+    let mut method = options.jvp.into();
+    let (mut model_evaluations, mut jvps) = (0, 0);
+    let mut x = x.f_to_kind(kind)?;
+    for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
+        let place = format!("step {} of {steps} (sigma {sigma:.6})", step + 1);
+        let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
+        // On the last step the mean alone is wanted: x_0 is D(x).
+        let adds_noise = sigma_next > 0.0 && options.s_noise > 0.0;
+        let z = match adds_noise && options.needs_noise(&kernel) {
+            true => {
+                let z = host.noise(sigma, sigma_next)?;
+                Some(layout.working("the noise", &z).map_err(|error| error.at(&place))?)
+            }
+            false => None,
+        };
+        let (denoised, noise, evaluator) = {
+            let mut evaluator = Evaluator::new(as_denoiser(host), layout.clone(), method);
+            let outcome = match &z {
+                Some(z) => step_noise(&mut evaluator, options, &kernel, &x, sigma, z),
+                None => denoised_only(&mut evaluator, &x, sigma),
+            };
+            let (denoised, noise) = outcome.map_err(|error| error.at(&place))?;
+            (denoised, noise, (evaluator.method, evaluator.model_evaluations, evaluator.jvps))
+        };
+        method = evaluator.0;
+        model_evaluations += evaluator.1;
+        jvps += evaluator.2;
+        host.progress(&Progress {
+            step,
+            steps,
+            sigma,
+            sigma_next,
+            model_evaluations,
+            jvps,
+            jvp: method.kind(),
+            lanczos_error: noise.as_ref().and_then(|noise| noise.error),
+            x: &x.f_to_kind(model_kind)?,
+            denoised: &denoised.f_to_kind(model_kind)?,
+        })?;
+        x = match sigma_next > 0.0 {
+            true => {
+                let mean = x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?;
+                match noise {
+                    Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
+                    None => mean,
+                }
+            }
+            false => denoised,
+        };
+    }
+    Ok(x.f_to_kind(model_kind)?)
+}
+
+/// Σ^{1/2} z of the step σ → σ' at x, without s_noise; x, z and the result (batch, ...).
+///
+/// σ' = 0 gives the square root of the posterior covariance of x_0 itself.
+pub fn reverse_noise(
+    model: &mut dyn Denoiser,
+    options: &Options,
+    x: &Tensor,
+    sigma: f64,
+    sigma_next: f64,
+    z: &Tensor,
+) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let layout = Layout::of("x", x)?;
+    if sigma_next == 0.0 {
+        check_sigmas(options.process, &[sigma, sigma_next])?;
+    } else {
+        check_sigmas(options.process, &[sigma, sigma_next, 0.0])?;
+    }
+    check_options(options, &layout)?;
+    check_finite("x", x)?;
+    let z = argument("z", &layout, z)?;
+    let model_kind = layout.model_kind;
+    let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
+    let x = x.f_to_kind(layout.kind)?;
+    let mut evaluator = Evaluator::new(model, layout, options.jvp.into());
+    let noise = match options.covariance {
+        Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
+        Covariance::Lanczos => {
+            step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
+                .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
+                .1
+                .map_or_else(|| z.f_zeros_like(), |noise| Ok(noise.value))?
+        }
+    };
+    Ok(noise.f_to_kind(model_kind)?)
+}
+
+/// D(x, σ) and J v at x; x, v and both results (batch, ...).
+pub fn jvp(
+    model: &mut dyn Denoiser,
+    options: &Options,
+    x: &Tensor,
+    sigma: f64,
+    v: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let _no_grad = tch::no_grad_guard();
+    let layout = Layout::of("x", x)?;
+    check_sigmas(options.process, &[sigma, 0.0])?;
+    check_finite("x", x)?;
+    let v = argument("v", &layout, v)?;
+    let (kind, model_kind) = (layout.kind, layout.model_kind);
+    let mut evaluator = Evaluator::new(model, layout, options.jvp.into());
+    let mut model = Linearization::new(&mut evaluator, &x.f_to_kind(kind)?, sigma);
+    let place = format!("sigma {sigma:.6}");
+    let product = model.jvp(&v).map_err(|error| error.at(&place))?;
+    let denoised = model.denoised()?;
+    for (name, tensor) in [("denoised image", &denoised), ("Jacobian-vector product", &product)] {
+        if !all_finite(tensor)? {
+            return Err(Error::Output(format!("the model's {name} is NaN or infinite")).at(&place));
+        }
+    }
+    Ok((denoised.f_to_kind(model_kind)?, product.f_to_kind(model_kind)?))
+}
+
+/// The noise of one step.
+struct Noise {
+    /// Σ^{1/2} z, (batch, ...).
+    value: Tensor,
+    /// Estimated relative error, the largest of the batch.
+    error: Option<f64>,
+}
+
+/// D(x) alone.
+fn denoised_only(evaluator: &mut Evaluator<'_>, x: &Tensor, sigma: f64) -> Result<(Tensor, Option<Noise>)> {
+    let denoised = evaluator.denoised(x, sigma)?;
+    match all_finite(&denoised)? {
+        true => Ok((denoised, None)),
+        false => Err(not_finite("the denoised image that the model returned")),
+    }
+}
+
+/// D(x) and Σ^{1/2} z.
+fn step_noise(
+    evaluator: &mut Evaluator<'_>,
+    options: &Options,
+    kernel: &ReverseStep,
+    x: &Tensor,
+    sigma: f64,
+    z: &Tensor,
+) -> Result<(Tensor, Option<Noise>)> {
+    if options.covariance == Covariance::Isotropic || kernel.covariance == 0.0 {
+        let (denoised, _) = denoised_only(evaluator, x, sigma)?;
+        let value = z.f_mul_scalar(kernel.isotropic.sqrt())?;
+        return Ok((denoised, Some(Noise { value, error: None })));
+    }
+    let (batch, dimension) = (evaluator.layout.batch(), evaluator.layout.dimension());
+    let shape = evaluator.layout.shape.clone();
+    let sigma = options.process.jacobian_sigma(sigma);
+    let mut model = Linearization::new(evaluator, x, sigma);
+    let covariance = square_root::Covariance { isotropic: kernel.isotropic, factor: kernel.covariance };
+
+    // With a tolerance, what is known after each product: items that are good enough keep it.
+    let mut known: Option<Coefficients> = None;
+    let mut settled = vec![false; batch as usize];
+    // D(x) is there as soon as the first product is.
+    let mut denoised: Option<Tensor> = None;
+    let krylov = lanczos(
+        |v| {
+            // Finite differences need D(x) first; forward mode gives it with the first product.
+            let product = model.jvp(&v.f_view(&shape[..])?)?;
+            if denoised.is_none() {
+                denoised = Some(model.denoised()?);
+            }
+            Ok(product.f_reshape([batch, dimension])?)
+        },
+        &z.f_reshape([batch, dimension])?,
+        options.lanczos_steps,
+        |krylov| {
+            if options.tolerance <= 0.0 {
+                return Ok(false);
+            }
+            let (t, _) = Projected::fetch(krylov, &krylov.norm)?;
+            if !t.is_finite() {
+                return Ok(true);
+            }
+            let mut now = t.square_root(covariance, options.extended)?;
+            if let Some(earlier) = &known {
+                now.keep(&settled, earlier)?;
+            }
+            for (settled, &error) in settled.iter_mut().zip(&now.error) {
+                *settled |= error <= options.tolerance;
+            }
+            known = Some(now);
+            Ok(settled.iter().all(|&settled| settled))
+        },
+    )?;
+    let denoised = match denoised {
+        Some(denoised) => denoised,
+        None => model.denoised()?,
+    };
+
+    // One transfer for the K × K problem and for whether all is well.
+    let finite = denoised
+        .f_reshape([batch, dimension])?
+        .f_isfinite()?
+        .f_all_dim(1, false)?
+        .f_to_kind(krylov.norm.f_kind()?)?;
+    let (t, finite) = Projected::fetch(&krylov, &finite)?;
+    if finite.contains(&0.0) {
+        return Err(not_finite("the denoised image that the model returned"));
+    }
+    if t.norm.iter().any(|norm| !norm.is_finite()) {
+        return Err(not_finite("the noise"));
+    }
+    if !t.is_finite() {
+        return Err(not_finite("the model's Jacobian-vector product"));
+    }
+    let coefficients = match known {
+        Some(known) => known,
+        None => t.square_root(covariance, options.extended)?,
+    };
+    let error = Some(coefficients.largest_error()?);
+    let value = coefficients.combine(&krylov)?.f_reshape(&shape[..])?;
+    Ok((denoised, Some(Noise { value, error })))
+}
+
+impl Options {
+    /// Whether a step adds any noise at all: DDIM (isotropic, η = 0) does not.
+    fn needs_noise(&self, kernel: &ReverseStep) -> bool {
+        kernel.isotropic > 0.0 || (self.covariance == Covariance::Lanczos && kernel.covariance > 0.0)
+    }
+}
+
+/// The model that a host has.
+fn as_denoiser(host: &mut dyn Host) -> &mut dyn Denoiser {
+    host
+}
+
+fn not_finite(what: &str) -> Error {
+    Error::Output(format!("{what} holds NaN or infinity"))
+}
+
+fn check_finite(name: &str, tensor: &Tensor) -> Result<()> {
+    match all_finite(tensor)? {
+        true => Ok(()),
+        false => Err(Error::Argument(format!("{name}: expected finite numbers, got NaN or infinity"))),
+    }
+}
+
+/// A tensor that the caller gave beside x, in the sampler's dtype.
+fn argument(name: &str, layout: &Layout, tensor: &Tensor) -> Result<Tensor> {
+    Layout::of(name, tensor)?;
+    let tensor = layout.working(name, tensor).map_err(|error| match error {
+        Error::Output(message) => Error::Argument(message),
+        other => other,
+    })?;
+    check_finite(name, &tensor)?;
+    Ok(tensor)
+}
+
+fn check_sigmas(process: Process, sigmas: &[f64]) -> Result<()> {
+    let wrong = |what: String| Err(Error::Argument(format!("sigmas: {what}")));
+    if sigmas.len() < 2 {
+        return wrong(format!("expected at least two noise levels, got {}", sigmas.len()));
+    }
+    for (i, &sigma) in sigmas.iter().enumerate() {
+        let last = i + 1 == sigmas.len();
+        if !sigma.is_finite() || sigma < 0.0 {
+            return wrong(format!("expected finite numbers that are not negative, got {sigma} at index {i}"));
+        }
+        if sigma == 0.0 && !last {
+            return wrong(format!("expected 0 only as the last noise level, got it at index {i}"));
+        }
+        if sigma > process.max_sigma() {
+            return wrong(format!("expected at most {} for a flow, got {sigma} at index {i}", process.max_sigma()));
+        }
+        if i > 0 && sigma > sigmas[i - 1] {
+            return wrong(format!(
+                "expected noise levels that do not rise, got {sigma} at index {i} after {}",
+                sigmas[i - 1]
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_options(options: &Options, layout: &Layout) -> Result<()> {
+    let (k, d) = (options.lanczos_steps as i64, layout.dimension());
+    if options.covariance == Covariance::Lanczos && !(1..=d).contains(&k) {
+        return Err(Error::Argument(format!(
+            "lanczos_steps: expected 1 to {d}, the numbers in one item of x, got {k}"
+        )));
+    }
+    for (name, value, low, high) in [
+        ("eta", options.eta, 0.0, 1.0),
+        ("s_noise", options.s_noise, 0.0, f64::MAX),
+        ("tolerance", options.tolerance, 0.0, f64::MAX),
+    ] {
+        if !(low..=high).contains(&value) {
+            return Err(Error::Argument(format!("{name}: expected {low} to {high}, got {value}")));
+        }
+    }
+    Ok(())
+}

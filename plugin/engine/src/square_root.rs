@@ -1,0 +1,151 @@
+//! Σ^{1/2} z from a Krylov space of J, for Σ = s I + c J.
+//!
+//! ```text
+//! Σ^{1/2} z ≈ ‖z‖ V W diag(f(θ)) Wᵀ e_1,    T = W diag(θ) Wᵀ,    f(θ) = sqrt(s + c max(θ, 0))
+//! ```
+//!
+//! The Lanczos Gaussian sampler (arXiv 2605.22723). θ < 0 comes only from an inexact model:
+//! clamping it keeps Σ ⪰ s I, which the exact posterior obeys. The K × K problem is solved in
+//! float64 on the CPU, and fetching it is the only time that a step waits for the device.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    error::{Error, Result},
+    lanczos::Krylov,
+};
+
+/// Σ = s I + c J.
+#[derive(Clone, Copy, Debug)]
+pub struct Covariance {
+    /// s.
+    pub isotropic: f64,
+    /// c.
+    pub factor: f64,
+}
+
+/// T of every item of a batch, on the CPU in float64.
+pub struct Projected {
+    pub batch: usize,
+    pub steps: usize,
+    /// ‖z‖ for each item.
+    pub norm: Vec<f64>,
+    /// a_k of item i at `i * steps + k − 1`, and b_k likewise.
+    pub a: Vec<f64>,
+    pub b: Vec<f64>,
+}
+
+/// Σ^{1/2} z / ‖z‖ in the Krylov basis.
+pub struct Coefficients {
+    /// (batch, K + 1), float64 on the CPU.
+    pub values: Tensor,
+    /// Estimated relative error for each item.
+    pub error: Vec<f64>,
+}
+
+impl Projected {
+    /// Fetches T, and with it `also` (batch,), a number for each item, in one transfer.
+    pub fn fetch(krylov: &Krylov, also: &Tensor) -> Result<(Self, Vec<f64>)> {
+        let steps = krylov.steps();
+        let columns: Vec<&Tensor> =
+            krylov.a.iter().chain(&krylov.b).chain([&krylov.norm, also]).collect();
+        let table = Tensor::f_stack(&columns, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_contiguous()?;
+        let (rows, batch) = table.size2()?;
+        let batch = batch as usize;
+        let mut numbers = vec![0.0; rows as usize * batch];
+        let count = numbers.len();
+        table.f_copy_data(&mut numbers, count)?;
+        let by_item = |first: usize| -> Vec<f64> {
+            (0..batch).flat_map(|i| (0..steps).map(move |k| (first + k) * batch + i)).map(|at| numbers[at]).collect()
+        };
+        let (a, b) = (by_item(0), by_item(steps));
+        let row = |r: usize| numbers[r * batch..(r + 1) * batch].to_vec();
+        Ok((Self { batch, steps, norm: row(2 * steps), a, b }, row(2 * steps + 1)))
+    }
+
+    pub fn is_finite(&self) -> bool {
+        self.a.iter().chain(&self.b).all(|number| number.is_finite())
+    }
+
+    /// f(T) e_1 for every item, and an estimate of its error.
+    ///
+    /// `extended`: the K-th product has also given b_K and v_{K+1}; with them, and a_{K+1} = a_K
+    /// as a guess, T grows by a row at no cost, which makes K products about as good as K + 1. The
+    /// distance between the two answers estimates the error (of the plain one, so it is on the
+    /// safe side for the extended one).
+    pub fn square_root(&self, covariance: Covariance, extended: bool) -> Result<Coefficients> {
+        let larger = self.function_of_t(covariance, self.steps + 1)?;
+        let plain = self.function_of_t(covariance, self.steps)?.f_constant_pad_nd([0, 1])?;
+        let norm = |t: &Tensor| t.f_norm_scalaropt_dim(2.0, [1], false);
+        let distance = norm(&larger.f_sub(&plain)?)?.f_div(&norm(&larger)?.f_clamp_min(f64::MIN_POSITIVE)?)?;
+        let mut error = vec![0.0; self.batch];
+        distance.f_copy_data(&mut error, self.batch)?;
+        Ok(Coefficients { values: if extended { larger } else { plain }, error })
+    }
+
+    /// f(T) e_1, (batch, size), for T with `size` rows: K, or K + 1 with a_{K+1} = a_K.
+    fn function_of_t(&self, covariance: Covariance, size: usize) -> Result<Tensor> {
+        let mut t = vec![0.0; self.batch * size * size];
+        for i in 0..self.batch {
+            let (a, b) = (&self.a[i * self.steps..], &self.b[i * self.steps..]);
+            let at = |row: usize, column: usize| (i * size + row) * size + column;
+            for k in 0..size {
+                t[at(k, k)] = a[k.min(self.steps - 1)];
+                if k + 1 < size {
+                    t[at(k, k + 1)] = b[k];
+                    t[at(k + 1, k)] = b[k];
+                }
+            }
+        }
+        let (batch, size) = (self.batch as i64, size as i64);
+        let t = Tensor::f_from_data_size(bytes(&t), &[batch, size, size], Kind::Double)?;
+        let (theta, w) = t.f_linalg_eigh("L")?;
+        let f = theta
+            .f_clamp_min(0.0)?
+            .f_mul_scalar(covariance.factor)?
+            .f_add_scalar(covariance.isotropic)?
+            .f_sqrt()?;
+        // W diag(f) Wᵀ e_1: Wᵀ e_1 is the first row of W.
+        let weights = f.f_mul(&w.f_select(1, 0)?)?;
+        Ok(w.f_bmm(&weights.f_unsqueeze(2)?)?.f_squeeze_dim(2)?)
+    }
+}
+
+impl Coefficients {
+    /// ‖z‖ V c, (batch, d) in the basis' dtype, on its device.
+    pub fn combine(&self, krylov: &Krylov) -> Result<Tensor> {
+        let basis = &krylov.basis;
+        let values = self.values.f_to_kind(basis.f_kind()?)?.f_to_device(basis.device())?;
+        let values = values.f_mul(&krylov.norm.f_unsqueeze(1)?)?;
+        Ok(values.f_unsqueeze(1)?.f_bmm(basis)?.f_squeeze_dim(1)?)
+    }
+
+    /// Takes over the coefficients (of fewer or as many vectors) and the error of the items that
+    /// `earlier` has for `which`.
+    pub fn keep(&mut self, which: &[bool], earlier: &Coefficients) -> Result<()> {
+        let size = self.values.size2()?.1;
+        let missing = size - earlier.values.size2()?.1;
+        let earlier_values = earlier.values.f_constant_pad_nd([0, missing])?;
+        for (i, _) in which.iter().enumerate().filter(|(_, &keep)| keep) {
+            let item = i as i64;
+            self.values.f_select(0, item)?.f_copy_(&earlier_values.f_select(0, item)?)?;
+            self.error[i] = earlier.error[i];
+        }
+        Ok(())
+    }
+
+    /// The largest estimated error of the batch.
+    pub fn largest_error(&self) -> Result<f64> {
+        self.error
+            .iter()
+            .copied()
+            .reduce(f64::max)
+            .ok_or_else(|| Error::Argument("x: expected at least one item, got an empty batch".into()))
+    }
+}
+
+/// The bytes of a slice of float64.
+fn bytes(numbers: &[f64]) -> &[u8] {
+    // SAFETY: float64 has no padding and no invalid bytes; the length is that of the slice.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), std::mem::size_of_val(numbers)) }
+}

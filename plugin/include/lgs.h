@@ -1,0 +1,255 @@
+/*
+ * lgs.h - Lanczos Gaussian sampling for diffusion models: the C interface of liblgs.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * A host can be written from this header alone. It loads the library (dlopen, LoadLibrary), looks
+ * up the one symbol `lgs_get_api`, and gets a table of functions. liblgs links no libtorch: it
+ * picks an engine that was built for the libtorch which the host has loaded already.
+ *
+ *     const lgs_api_t *lgs = lgs_get_api(LGS_ABI_VERSION);
+ *     lgs_engine_config_t config = { sizeof config, "/path/to/engines.json" };
+ *     lgs_engine_t *engine;
+ *     lgs_error_t *error;
+ *     if (lgs->engine_open(&config, &engine, &error) != LGS_OK) {
+ *         puts(lgs->error_message(error));
+ *         lgs->error_delete(error);
+ *     }
+ *
+ * Rules that hold throughout:
+ *
+ * Ownership. Whatever is passed to a function or to a callback is borrowed for the time of the
+ *   call. Whatever comes back through an out parameter belongs to the receiver, who gives it back
+ *   with the matching _delete or _close function. Null is accepted by those and does nothing.
+ * Errors. A function that can fail returns a status and, where the status is not LGS_OK and
+ *   `error` is not null, stores an error there, which the caller owns. Other out parameters are
+ *   then left as they were. Nothing that a call failed on is lost, and everything stays usable.
+ * Threads. Each function says what it allows. Callbacks are called on the thread that made the
+ *   call, and before it returns. Two trajectories may run on two threads at once.
+ * Structs. Each begins with its own size, set by whoever fills it, so that later versions can add
+ *   fields at its end. A field beyond the size is taken as zero.
+ * Strings are UTF-8 and end with a zero byte.
+ * No exception and no panic leaves the library; none may leave a callback.
+ */
+#ifndef LGS_H
+#define LGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define LGS_EXPORT __declspec(dllimport)
+#else
+#define LGS_EXPORT
+#endif
+
+/* Version of this interface. A table of another version is never given out under this one. */
+#define LGS_ABI_VERSION 1u
+
+/* An at::Tensor*, the AtenTensorHandle of PyTorch's own C interface. Never null. */
+typedef void *lgs_tensor_t;
+
+/* An engine that is ready for use. */
+typedef struct lgs_engine lgs_engine_t;
+
+/* What went wrong: a status and a sentence. */
+typedef struct lgs_error lgs_error_t;
+
+/* Outcome of a function. */
+typedef int32_t lgs_status_t;
+enum {
+    LGS_OK = 0,
+    /* An argument or an option has a value or a shape that cannot be used. */
+    LGS_ERROR_INVALID_ARGUMENT = 1,
+    /* An argument or an option is of the wrong type, or there is no such option. */
+    LGS_ERROR_INVALID_TYPE = 2,
+    /* The engine manifest is missing or malformed. */
+    LGS_ERROR_MANIFEST = 3,
+    /* No engine fits the host's torch, or its library is missing, altered or not loadable. */
+    LGS_ERROR_ENGINE = 4,
+    /* The model or the noise source returned something that cannot be used. */
+    LGS_ERROR_MODEL_OUTPUT = 5,
+    /* A callback returned LGS_FAIL. */
+    LGS_ERROR_HOST_FAILED = 6,
+    /* A callback returned LGS_STOP. */
+    LGS_ERROR_HOST_STOPPED = 7,
+    /* libtorch refused an operation: out of memory, for instance. */
+    LGS_ERROR_TORCH = 8,
+    /* A bug in the library. */
+    LGS_ERROR_INTERNAL = 9
+};
+
+/*
+ * What a callback returns. Failing is 0 because that is what a foreign-function layer returns for
+ * a callback that died before it could answer, and that must not pass for success.
+ *
+ * LGS_FAIL in `denoise` or `forward_ad` under jvp "auto" makes the library try the model without
+ * forward-mode differentiation; anywhere else it ends the call with LGS_ERROR_HOST_FAILED.
+ * LGS_STOP always ends the call, with LGS_ERROR_HOST_STOPPED.
+ */
+typedef int32_t lgs_signal_t;
+enum { LGS_FAIL = 0, LGS_CONTINUE = 1, LGS_STOP = 2 };
+
+/* How Jacobian-vector products are computed. */
+enum { LGS_JVP_AUTO = 0, LGS_JVP_FORWARD = 1, LGS_JVP_FINITE_DIFFERENCE = 2 };
+
+/* Where a trajectory is: once a step, when D(x) and the step's noise are known. */
+typedef struct lgs_progress {
+    size_t struct_size;
+    /* Steps done, and steps in all. */
+    uint64_t step;
+    uint64_t steps;
+    double sigma;
+    double sigma_next;
+    /* Model evaluations and Jacobian-vector products since the trajectory began, this step's
+     * included. An evaluation in forward mode counts once. */
+    uint64_t model_evaluations;
+    uint64_t jvps;
+    /* LGS_JVP_...; LGS_JVP_AUTO while that is undecided. */
+    int32_t jvp;
+    /* Zero. */
+    int32_t reserved;
+    /* Estimated relative error of the step's noise, the largest of the batch; NaN where no
+     * Lanczos recursion ran. */
+    double lanczos_error;
+    /* x at `sigma`, and the posterior mean D(x, sigma): (batch, ...). */
+    lgs_tensor_t x;
+    lgs_tensor_t denoised;
+} lgs_progress_t;
+
+/* The host's side of a call. */
+typedef struct lgs_host {
+    size_t struct_size;
+    /* Handed to every callback as it is. */
+    void *context;
+    /*
+     * The model: the posterior mean D(x, sigma) = E[x_0 | x]. x is (batch, ...) and sigma (batch),
+     * both in the dtype and on the device of the trajectory's first x; `denoised` must be like x.
+     * x may be a dual number, between forward_ad(1) and forward_ad(0). Required.
+     */
+    lgs_signal_t (*denoise)(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *denoised);
+    /* Standard normal noise, like x, for the step from sigma to sigma_next. Required by `sample`. */
+    lgs_signal_t (*noise)(void *context, double sigma, double sigma_next, lgs_tensor_t *z);
+    /* Called once a step. May be null. */
+    lgs_signal_t (*progress)(void *context, const lgs_progress_t *progress);
+    /*
+     * Opens (1) or closes (0) level 0 of forward-mode differentiation on this thread, with gradient
+     * recording and inference mode off while it is open. Calls come in pairs and are not nested,
+     * except that a call that ends in an internal error may leave it open: close it yourself then.
+     * Null: this host has none, and finite differences are used.
+     *
+     * This is a callback, and nothing that the library does itself, because libtorch offers it to
+     * its Python side only.
+     */
+    lgs_signal_t (*forward_ad)(void *context, int32_t open);
+} lgs_host_t;
+
+/* What an engine is opened with. */
+typedef struct lgs_engine_config {
+    size_t struct_size;
+    /* Path of engines.json; the engines' files lie in its folder. Required. */
+    const char *manifest;
+    /*
+     * The host's torch release, as "2.11.0+cu130". It is used where the loaded libtorch does not
+     * tell its own, which it does since 2.9. May be null.
+     */
+    const char *torch_version;
+    /* Handed to `log` as it is. Must stay valid until the engine is closed. */
+    void *context;
+    /*
+     * Receives what the library has to say. Levels: 1 error, 2 warning, 3 information, 4 debug.
+     * Asking to stop or failing here has effect at the next step of the call. May be null.
+     */
+    lgs_signal_t (*log)(void *context, int32_t level, const char *message);
+} lgs_engine_config_t;
+
+typedef struct lgs_api {
+    size_t struct_size;
+    /* LGS_ABI_VERSION of the table. */
+    uint32_t abi_version;
+    /* Zero. */
+    uint32_t reserved;
+
+    /* Version of the library, as "0.1.0". Static. [any thread] */
+    const char *(*version)(void);
+
+    /* The node manifest, JSON: every node, and every option of the sampler with its type, default
+     * and range. Static. [any thread] */
+    const char *(*manifest)(void);
+
+    /* Size and field offsets of every struct of this header as the library was compiled, JSON:
+     * {"lgs_host": {"size": 48, "fields": {"context": 8, ...}}, ...}. For hosts in other languages
+     * to check their own declarations against. Static. [any thread] */
+    const char *(*layout)(void);
+
+    /* Checks options, a JSON object, against the manifest. `checked` (may be null) gets all options
+     * as JSON, defaults filled in; give it back with string_delete. Null options are all defaults.
+     * [any thread] */
+    lgs_status_t (*options_check)(const char *options, char **checked, lgs_error_t **error);
+
+    /* [any thread] */
+    void (*string_delete)(char *string);
+
+    /*
+     * Finds the engine for the libtorch of this process, checks it and loads it. The host must have
+     * loaded libtorch. An engine library stays loaded for the life of the process; opening it again
+     * is cheap. [any thread]
+     */
+    lgs_status_t (*engine_open)(const lgs_engine_config_t *config, lgs_engine_t **engine, lgs_error_t **error);
+
+    /* What the engine is, JSON: {"lgs", "engine", "torch", "file", "devices"}; give it back with
+     * string_delete. [any thread] */
+    lgs_status_t (*engine_info)(const lgs_engine_t *engine, char **info, lgs_error_t **error);
+
+    /* No call with this engine may be under way. [any thread] */
+    void (*engine_close)(lgs_engine_t *engine);
+
+    /*
+     * A trajectory from x, (batch, ...) at sigmas[0], down to sigmas[count - 1]; the result is like
+     * x. Items of the batch are independent. `options` as in options_check. [any thread; one call a
+     * thread at a time; not from a callback of the same thread]
+     */
+    lgs_status_t (*sample)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host, lgs_tensor_t x,
+                           const double *sigmas, size_t count, lgs_tensor_t *result, lgs_error_t **error);
+
+    /* The noise of one reverse step at x: Sigma^(1/2) z, with z (batch, ...) standard normal. The
+     * options' s_noise is left to the caller. [as sample] */
+    lgs_status_t (*reverse_noise)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host,
+                                  lgs_tensor_t x, double sigma, double sigma_next, lgs_tensor_t z,
+                                  lgs_tensor_t *result, lgs_error_t **error);
+
+    /* D(x, sigma) and the Jacobian-vector product J v, J = dD/dx; both are like x. [as sample] */
+    lgs_status_t (*jvp)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host, lgs_tensor_t x,
+                        double sigma, lgs_tensor_t v, lgs_tensor_t *denoised, lgs_tensor_t *product,
+                        lgs_error_t **error);
+
+    /* A second owner of the same tensor, for what was borrowed and is to be kept. [any thread, also
+     * from callbacks] */
+    lgs_status_t (*tensor_clone)(const lgs_engine_t *engine, lgs_tensor_t tensor, lgs_tensor_t *clone,
+                                 lgs_error_t **error);
+    void (*tensor_delete)(const lgs_engine_t *engine, lgs_tensor_t tensor);
+
+    /* The parts of an error. The message lives as long as the error. [any thread] */
+    lgs_status_t (*error_status)(const lgs_error_t *error);
+    const char *(*error_message)(const lgs_error_t *error);
+    void (*error_delete)(lgs_error_t *error);
+} lgs_api_t;
+
+/*
+ * The table of functions, static, for the version of this header that the host was compiled with
+ * (pass LGS_ABI_VERSION); null if the library does not offer that version. [any thread]
+ */
+LGS_EXPORT const lgs_api_t *lgs_get_api(uint32_t abi_version);
+
+/* The type of lgs_get_api, for dlsym and GetProcAddress. */
+typedef const lgs_api_t *(*lgs_get_api_t)(uint32_t abi_version);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LGS_H */

@@ -1,0 +1,175 @@
+//! Picks, checks and loads the engine for the host's torch.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use abi_stable::library::{AbiHeaderRef, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use lgs_abi::{EngineModuleRef, LogSink};
+use libloading::Library;
+use once_cell::sync::Lazy;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{Error, Result, Status},
+    logger,
+    manifest::{EngineBuild, Engines, ENGINES_FORMAT, PLATFORM},
+    torch::TorchRelease,
+};
+
+/// An engine that is loaded and fits.
+#[derive(Clone)]
+pub struct Engine {
+    pub module: EngineModuleRef,
+    pub file: PathBuf,
+    pub torch: TorchRelease,
+}
+
+/// Loaded once each, and for good: a library that holds torch objects cannot be unloaded safely.
+static LOADED: Lazy<Mutex<HashMap<PathBuf, EngineModuleRef>>> = Lazy::new(Default::default);
+
+/// The engine that `manifest` (the path of an `engines.json`) has for the torch of this process.
+///
+/// `stated` is what the host says its torch is; what the loaded libtorch says counts for more.
+pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
+    let stated = match stated {
+        None => None,
+        Some(text) => Some(TorchRelease::parse(text).ok_or_else(|| {
+            Error::argument(format!("torch_version: expected a version like \"2.11.0\", got {text:?}"))
+        })?),
+    };
+    let torch = TorchRelease::of_this_process().or(stated).ok_or_else(|| {
+        Error::new(
+            Status::Engine,
+            "no libtorch is loaded in this process; the host must load it first (in Python: import torch)",
+        )
+    })?;
+    let build = choose(read(manifest)?, torch, manifest)?;
+    let (file, sha256) = match (&build.file, &build.sha256) {
+        (Some(file), Some(sha256)) => (manifest.with_file_name(file), sha256),
+        _ => {
+            return Err(Error::new(
+                Status::Manifest,
+                format!(
+                    "{}: the engine for torch {torch} has no file or no sha256; build it with `make build`",
+                    manifest.display()
+                ),
+            ))
+        }
+    };
+    check_sha256(&file, sha256)?;
+    let module = load(&file)?;
+    let built_for = module.torch()();
+    if TorchRelease::parse(&built_for) != Some(torch) {
+        return Err(Error::new(
+            Status::Engine,
+            format!(
+                "{}: expected an engine built for torch {torch}, as the manifest says, got one for torch {built_for}; \
+                 rebuild it with `make build`",
+                file.display()
+            ),
+        ));
+    }
+    log::debug!("engine {} for torch {torch}", file.display());
+    Ok(Engine { module, file, torch })
+}
+
+fn read(manifest: &Path) -> Result<Engines> {
+    let wrong = |what: String| Error::new(Status::Manifest, format!("{}: {what}", manifest.display()));
+    let text = fs::read_to_string(manifest).map_err(|error| {
+        wrong(format!("the engine manifest cannot be read ({error}); unpack the whole plugin folder again, or run `make build`"))
+    })?;
+    let engines: Engines = serde_json::from_str(&text).map_err(|error| {
+        wrong(format!("expected an engine manifest, got something else: {error}; unpack the whole plugin folder again, or run `make build`"))
+    })?;
+    if engines.format != ENGINES_FORMAT {
+        return Err(wrong(format!("expected format {ENGINES_FORMAT}, got {}", engines.format)));
+    }
+    Ok(engines)
+}
+
+fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<EngineBuild> {
+    let fits_torch = |build: &&EngineBuild| TorchRelease::parse(&build.torch) == Some(torch);
+    let here = |build: &EngineBuild| build.platform.as_deref() == Some(PLATFORM);
+    if let Some(build) = engines.engines.iter().filter(fits_torch).find(|build| here(build)) {
+        return Ok(build.clone());
+    }
+    let built: Vec<String> = engines
+        .engines
+        .iter()
+        .filter_map(|build| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?)))
+        .collect();
+    let built = match built.is_empty() {
+        true => "none".to_owned(),
+        false => built.join(", "),
+    };
+    Err(Error::new(
+        Status::Engine,
+        format!(
+            "no engine for torch {torch} on {PLATFORM}. Engines in {}: {built}. Install one of these torch releases, \
+             or build an engine for torch {torch}: see \"Engines\" in the README",
+            manifest.display()
+        ),
+    ))
+}
+
+fn check_sha256(file: &Path, expected: &str) -> Result<()> {
+    let bytes = fs::read(file).map_err(|error| {
+        Error::new(
+            Status::Engine,
+            format!("{}: the engine cannot be read ({error}); unpack the whole plugin folder again, or run `make build`", file.display()),
+        )
+    })?;
+    let found = format!("{:x}", Sha256::digest(&bytes));
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::new(
+            Status::Engine,
+            format!(
+                "{}: expected a file with SHA-256 {expected}, as the manifest says, got {found}; the file is damaged or \
+                 from another build: unpack the whole plugin folder again, or run `make build`",
+                file.display()
+            ),
+        )),
+    }
+}
+
+fn load(file: &Path) -> Result<EngineModuleRef> {
+    let wrong = |what: String| Error::new(Status::Engine, format!("{}: {what}", file.display()));
+    let mut loaded = LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(module) = loaded.get(file) {
+        return Ok(*module);
+    }
+    // SAFETY: its checksum is that of a build of ours; its initialisers are Rust's and C++'s own.
+    let library = unsafe { Library::new(file) }.map_err(|error| {
+        wrong(format!(
+            "the engine cannot be loaded: {}. It needs the host's libtorch, loaded in this process beforehand",
+            with_cause(&error)
+        ))
+    })?;
+    // SAFETY: `export_root_module` puts an AbiHeaderRef behind this name; what lies behind it is
+    // used only after `upgrade` and `init_root_module` have compared versions and layouts.
+    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
+        .map(|symbol| *symbol)
+        .map_err(|error| wrong(format!("expected an engine of this plugin, got another library: {error}")))?;
+    let module = header
+        .upgrade()
+        .and_then(|header| header.init_root_module::<EngineModuleRef>())
+        .map_err(|error| wrong(format!("the engine and this plugin are not of one build: {error}; run `make build`")))?;
+    // Never unloaded: see `LOADED`.
+    std::mem::forget(library);
+    module.set_log_sink()(LogSink { write: logger::from_engine });
+    loaded.insert(file.to_owned(), module);
+    Ok(module)
+}
+
+/// An error and what caused it: the loader's own words are in the cause.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_cause(cause)),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The manifests: which nodes and options there are, which engines were built.
+
+use once_cell::sync::Lazy;
+use serde::Deserialize;
+
+/// `manifests/nodes.json` as it was when this library was built.
+pub const NODES: &str = concat!(include_str!("../../manifests/nodes.json"), "\0");
+
+/// Id of the node whose inputs are the options.
+const SAMPLER: &str = "LGSSampler";
+
+#[derive(Debug, Deserialize)]
+struct Nodes {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    id: String,
+    inputs: Vec<Input>,
+}
+
+/// An option: an input of the sampler's node.
+#[derive(Debug, Deserialize)]
+pub struct Input {
+    pub id: String,
+    #[serde(flatten)]
+    pub domain: Domain,
+}
+
+/// The values that an input can have.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type")]
+pub enum Domain {
+    #[serde(rename = "COMBO")]
+    Choice { choices: Vec<String>, default: String },
+    #[serde(rename = "INT")]
+    Integer { min: i64, max: i64, default: i64 },
+    #[serde(rename = "FLOAT")]
+    Number { min: f64, max: f64, default: f64 },
+    #[serde(rename = "BOOLEAN")]
+    Switch { default: bool },
+    #[serde(rename = "STRING")]
+    Text { default: String },
+}
+
+/// The sampler's options, in the manifest's order.
+pub fn options() -> &'static [Input] {
+    static OPTIONS: Lazy<Vec<Input>> = Lazy::new(|| {
+        // Checked by this crate's tests, for it cannot change after the build.
+        let nodes: Nodes = serde_json::from_str(NODES.trim_end_matches('\0')).unwrap_or(Nodes { nodes: vec![] });
+        nodes.nodes.into_iter().find(|node| node.id == SAMPLER).map(|node| node.inputs).unwrap_or_default()
+    });
+    &OPTIONS
+}
+
+/// `engines.json`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engines {
+    #[serde(rename = "$schema")]
+    _schema: Option<String>,
+    pub format: u32,
+    pub engines: Vec<EngineBuild>,
+}
+
+/// An engine that was built, or (without a file) one that can be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineBuild {
+    /// "2.11".
+    pub torch: String,
+    /// The tch release for it, "0.24".
+    pub tch: String,
+    pub platform: Option<String>,
+    pub file: Option<String>,
+    pub sha256: Option<String>,
+}
+
+/// The format of `engines.json` that this library reads.
+pub const ENGINES_FORMAT: u32 = 1;
+
+/// This library's platform, in the manifest's words.
+pub const PLATFORM: &str = match (cfg!(target_os = "windows"), cfg!(target_os = "macos"), cfg!(target_arch = "aarch64"))
+{
+    (true, _, _) => "windows-x86_64",
+    (_, true, true) => "macos-aarch64",
+    (_, true, false) => "macos-x86_64",
+    (_, _, true) => "linux-aarch64",
+    _ => "linux-x86_64",
+};

@@ -1,0 +1,206 @@
+//! Options: JSON from the host, checked against the node manifest, as the engine wants them.
+
+use lgs_abi::{Covariance, Jvp, Process, SamplerOptions};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    error::{Error, Result, Status},
+    manifest::{self, Domain, Input},
+};
+
+/// Checked options.
+pub struct Checked {
+    /// Every option by name, defaults filled in.
+    pub values: Map<String, Value>,
+    pub options: SamplerOptions,
+}
+
+/// Options by name, of the types that the manifest gives them.
+#[derive(Deserialize)]
+struct Values {
+    process: String,
+    covariance: String,
+    jvp: String,
+    lanczos_steps: u32,
+    extended: bool,
+    eta: f64,
+    s_noise: f64,
+    tolerance: f64,
+}
+
+/// Checks a JSON object of options; an empty text is an empty object.
+pub fn check(json: &str) -> Result<Checked> {
+    let given = match json.trim() {
+        "" => Map::new(),
+        json => match serde_json::from_str(json) {
+            Ok(Value::Object(given)) => given,
+            Ok(other) => {
+                return Err(Error::argument(format!("options: expected a JSON object, got {}", describe(&other))))
+            }
+            Err(error) => return Err(Error::argument(format!("options: expected a JSON object, got text that is not JSON: {error}"))),
+        },
+    };
+    let inputs = manifest::options();
+    if let Some((name, _)) = given.iter().find(|(name, _)| !inputs.iter().any(|input| input.id == **name)) {
+        let known: Vec<&str> = inputs.iter().map(|input| input.id.as_str()).collect();
+        return Err(Error::new(
+            Status::InvalidType,
+            format!("{name}: there is no such option; the options are {}", known.join(", ")),
+        ));
+    }
+    let mut values = Map::new();
+    for input in inputs {
+        let value = match given.get(&input.id) {
+            Some(value) => value_of(input, value)?,
+            None => default(&input.domain),
+        };
+        values.insert(input.id.clone(), value);
+    }
+    let options = sampler_options(&values)?;
+    Ok(Checked { values, options })
+}
+
+fn default(domain: &Domain) -> Value {
+    match domain {
+        Domain::Choice { default, .. } | Domain::Text { default } => Value::from(default.as_str()),
+        Domain::Integer { default, .. } => Value::from(*default),
+        Domain::Number { default, .. } => Value::from(*default),
+        Domain::Switch { default } => Value::from(*default),
+    }
+}
+
+fn value_of(input: &Input, value: &Value) -> Result<Value> {
+    let name = &input.id;
+    let wrong_type = |expected: &str| {
+        Err(Error::new(Status::InvalidType, format!("{name}: expected {expected}, got {}", describe(value))))
+    };
+    let out_of_range = |expected: String| Err(Error::argument(format!("{name}: expected {expected}, got {value}")));
+    match &input.domain {
+        Domain::Choice { choices, .. } => match value.as_str() {
+            None => wrong_type(&format!("one of {}", quoted(choices))),
+            Some(text) if choices.iter().any(|choice| choice == text) => Ok(value.clone()),
+            Some(_) => out_of_range(format!("one of {}", quoted(choices))),
+        },
+        Domain::Integer { min, max, .. } => match value.as_i64() {
+            Some(number) if (*min..=*max).contains(&number) => Ok(value.clone()),
+            None if !value.is_u64() => wrong_type(&format!("an integer from {min} to {max}")),
+            _ => out_of_range(format!("an integer from {min} to {max}")),
+        },
+        Domain::Number { min, max, .. } => match value.as_f64() {
+            None => wrong_type(&format!("a number from {min} to {max}")),
+            Some(number) if (*min..=*max).contains(&number) => Ok(Value::from(number)),
+            Some(_) => out_of_range(format!("a number from {min} to {max}")),
+        },
+        Domain::Switch { .. } if value.is_boolean() => Ok(value.clone()),
+        Domain::Switch { .. } => wrong_type("true or false"),
+        Domain::Text { .. } if value.is_string() => Ok(value.clone()),
+        Domain::Text { .. } => wrong_type("a text"),
+    }
+}
+
+fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
+    let disagree =
+        |what: String| Error::new(Status::Internal, format!("the node manifest and this library disagree: {what}"));
+    let values: Values =
+        serde_json::from_value(Value::Object(values.clone())).map_err(|error| disagree(error.to_string()))?;
+    Ok(SamplerOptions {
+        process: match values.process.as_str() {
+            "ve" => Process::VarianceExploding,
+            "flow" => Process::Flow,
+            other => return Err(disagree(format!("process {other:?}"))),
+        },
+        covariance: match values.covariance.as_str() {
+            "isotropic" => Covariance::Isotropic,
+            "lanczos" => Covariance::Lanczos,
+            other => return Err(disagree(format!("covariance {other:?}"))),
+        },
+        jvp: match values.jvp.as_str() {
+            "auto" => Jvp::Auto,
+            "forward" => Jvp::Forward,
+            "finite-difference" => Jvp::FiniteDifference,
+            other => return Err(disagree(format!("jvp {other:?}"))),
+        },
+        lanczos_steps: values.lanczos_steps,
+        extended: values.extended,
+        eta: values.eta,
+        s_noise: values.s_noise,
+        tolerance: values.tolerance,
+    })
+}
+
+fn quoted(choices: &[String]) -> String {
+    choices.iter().map(|choice| format!("{choice:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A JSON value with its type, for an error.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing (null)".into(),
+        Value::Bool(value) => format!("the truth value {value}"),
+        Value::Number(value) => format!("the number {value}"),
+        Value::String(value) => format!("the text {value:?}"),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_manifest_gives_options_that_the_library_knows() {
+        assert!(!manifest::options().is_empty());
+        for input in manifest::options() {
+            if let Domain::Choice { choices, .. } = &input.domain {
+                for choice in choices {
+                    check(&format!("{{{:?}: {choice:?}}}", input.id)).expect("every choice is known");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_each_range_are_taken_and_what_lies_beyond_is_refused_by_name() {
+        for input in manifest::options() {
+            let (inside, outside) = match &input.domain {
+                Domain::Integer { min, max, .. } => {
+                    ([min.to_string(), max.to_string()], [(min - 1).to_string(), (max + 1).to_string()])
+                }
+                Domain::Number { min, max, .. } => {
+                    ([min.to_string(), max.to_string()], [(min - 0.5).to_string(), (max + 0.5).to_string()])
+                }
+                _ => continue,
+            };
+            for value in inside {
+                check(&format!("{{{:?}: {value}}}", input.id)).expect("the ends belong to the range");
+            }
+            for value in outside {
+                let error = check(&format!("{{{:?}: {value}}}", input.id)).err().expect("beyond the range");
+                assert_eq!(error.status, Status::InvalidArgument);
+                assert!(error.message.starts_with(&input.id) && error.message.contains(&value), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_types_and_unknown_names_are_refused_by_name() {
+        for (json, name) in [
+            (r#"{"lanczos_steps": 2.5}"#, "lanczos_steps"),
+            (r#"{"lanczos_steps": true}"#, "lanczos_steps"),
+            (r#"{"eta": "1"}"#, "eta"),
+            (r#"{"eta": null}"#, "eta"),
+            (r#"{"covariance": 3}"#, "covariance"),
+            (r#"{"extended": 1}"#, "extended"),
+            (r#"{"steps": 3}"#, "steps"),
+        ] {
+            let error = check(json).err().expect(json);
+            assert_eq!(error.status, Status::InvalidType, "{error}");
+            assert!(error.message.starts_with(name), "{error}");
+        }
+        for json in ["[]", "{", "3", "{\"eta\": NaN}"] {
+            assert_eq!(check(json).err().expect(json).status, Status::InvalidArgument);
+        }
+    }
+}
