@@ -1,0 +1,29 @@
+"""Full-covariance diffusion sampling: Lanczos Gaussian sampling through any model.
+
+    samples = lgs.sample(denoise, noise * sigmas[0], sigmas, lgs.Options(lanczos_steps=2, eta=0.5))
+
+`denoise(x, sigma)` is a k-diffusion denoiser: it returns the posterior mean E[x_0 | x], with x
+(batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`, `Options`, `info`; every
+error of ours is an `Error`.
+
+The package is a thin layer over the native library beside it, which is loaded when first needed.
+"""
+
+from ._sampling import info, jvp, reverse_noise, sample
+from .errors import EngineError, Error, InternalError, InvalidArgument, InvalidType, ModelOutputError, TorchError
+from .options import Options
+
+__all__ = [
+    "EngineError",
+    "Error",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidType",
+    "ModelOutputError",
+    "Options",
+    "TorchError",
+    "info",
+    "jvp",
+    "reverse_noise",
+    "sample",
+]

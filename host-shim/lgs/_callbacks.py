@@ -1,0 +1,219 @@
+"""The callbacks that the library makes while it samples, and what becomes of their exceptions.
+
+The C callbacks are made once for the process; a call finds its own state by the number that it
+gave as context. So a call leaves no reference cycle and no native closure behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from ctypes import sizeof
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from . import _native, _tensors
+from ._native import CONTINUE, FAIL, JVP_NAMES, STOP, Engine
+from .errors import InvalidType
+
+log = logging.getLogger("lgs")
+
+
+class Call:
+    """One call into the library: what it may ask of the host, and what was raised meanwhile."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        denoise: Callable[[Tensor, Tensor], Tensor],
+        noise: Callable[[float, float], Tensor] | None = None,
+        progress: Callable[[dict[str, Any]], Any] | None = None,
+    ):
+        self.engine, self.denoise, self.noise, self.progress = engine, denoise, noise, progress
+        self.exception: BaseException | None = None
+        self.stopping = False
+        self.forward_ad = contextlib.ExitStack()
+        self.differentiating = False
+
+    def failed(self, exception: BaseException) -> int:
+        """Keeps an exception to be raised again, and says whether the library may go on.
+
+        Only what torch raises where an operation has no forward-mode formula lets the library try
+        another way. Everything else ends the call: an interrupt must not be mistaken for that.
+        """
+        self.exception = exception
+        if self.differentiating and isinstance(exception, RuntimeError):
+            log.debug("the model failed in forward mode", exc_info=exception)
+            log.info("the model raised %s in forward mode: %s", type(exception).__name__, _first_line(exception))
+            return FAIL
+        self.stopping = True
+        return STOP
+
+    def __enter__(self) -> _native.Host:
+        self.number = next(_numbers)
+        _calls[self.number] = self
+        _current.stack.append(self)
+        _hook.enter()
+        return _native.Host(sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad)
+
+    def __exit__(self, *_):
+        _hook.leave()
+        _current.stack.remove(self)
+        del _calls[self.number]
+        self.forward_ad.close()
+
+
+_numbers = itertools.count(1)
+_calls: dict[int, Call] = {}
+
+
+class _Current(threading.local):
+    def __init__(self):
+        self.stack: list[Call] = []
+
+
+_current = _Current()
+
+_FUNCTIONS: set[Callable] = set()
+"""The Python functions behind the C callbacks."""
+
+
+def _callback(kind):
+    def make(function):
+        _FUNCTIONS.add(function)
+        return kind(function)
+
+    return make
+
+
+@_callback(_native.DenoiseCallback)
+def _denoise(context, x, sigma, out):
+    call = _calls[context]
+    try:
+        if call.stopping:
+            return STOP
+        borrow = _tensors.borrow
+        denoised = call.denoise(borrow(call.engine, x), borrow(call.engine, sigma))
+        out[0] = _tensors.give(_expect_tensor("denoise", denoised))
+        return CONTINUE
+    except BaseException as exception:
+        return call.failed(exception)
+
+
+@_callback(_native.NoiseCallback)
+def _noise(context, sigma, sigma_next, out):
+    call = _calls[context]
+    try:
+        if call.stopping:
+            return STOP
+        out[0] = _tensors.give(_expect_tensor("noise", call.noise(sigma, sigma_next)))
+        return CONTINUE
+    except BaseException as exception:
+        return call.failed(exception)
+
+
+@_callback(_native.ProgressCallback)
+def _progress(context, progress):
+    call = _calls[context]
+    try:
+        if call.stopping:
+            return STOP
+        if call.progress is not None:
+            p = progress.contents
+            call.progress(
+                {
+                    "x": _tensors.borrow(call.engine, p.x),
+                    "i": p.step,
+                    "steps": p.steps,
+                    "sigma": p.sigma,
+                    "sigma_hat": p.sigma,
+                    "sigma_next": p.sigma_next,
+                    "denoised": _tensors.borrow(call.engine, p.denoised),
+                    "model_evaluations": p.model_evaluations,
+                    "jvps": p.jvps,
+                    "jvp": JVP_NAMES[p.jvp],
+                    "lanczos_error": p.lanczos_error,
+                }
+            )
+        return CONTINUE
+    except BaseException as exception:
+        return call.failed(exception)
+
+
+@_callback(_native.ForwardAdCallback)
+def _forward_ad(context, is_open):
+    call = _calls[context]
+    try:
+        if call.stopping:
+            return STOP
+        call.differentiating = bool(is_open)
+        if is_open:
+            # Hosts sample in inference mode, in which dual numbers lose their tangents without a
+            # word; and a model whose weights were made in it cannot record gradients.
+            call.forward_ad.enter_context(torch.inference_mode(False))
+            call.forward_ad.enter_context(torch.no_grad())
+            call.forward_ad.enter_context(forward_ad.dual_level())
+        else:
+            call.forward_ad.close()
+        return CONTINUE
+    except BaseException as exception:
+        return call.failed(exception)
+
+
+def _expect_tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise InvalidType(f"{name}: expected it to return a torch.Tensor, got {type(value).__name__}")
+    return value
+
+
+def _first_line(exception: BaseException) -> str:
+    return (str(exception).splitlines() or [""])[0]
+
+
+class _UnraisableHook:
+    """Catches what is raised in a callback before its first line runs.
+
+    A signal (Ctrl-C) that arrives while native code is at work is delivered at the very start of
+    the next callback, outside its ``try``. ctypes can only report such an exception to
+    ``sys.unraisablehook`` and return 0, which is why FAIL is 0. While a call is under way, this
+    hook takes what belongs to the call, and passes on the rest.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._users = 0
+        self._previous = None
+
+    def enter(self):
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._previous, sys.unraisablehook = sys.unraisablehook, self
+
+    def leave(self):
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                if sys.unraisablehook is self:
+                    sys.unraisablehook = self._previous
+                self._previous = None
+
+    def __call__(self, unraisable):
+        # Python 3.13 names the callback in the message alone.
+        ours = unraisable.object in _FUNCTIONS or "ctypes callback" in (unraisable.err_msg or "")
+        if ours and _current.stack:
+            call = _current.stack[-1]
+            call.exception = unraisable.exc_value or unraisable.exc_type()
+            call.stopping = True
+        else:
+            (self._previous or sys.__unraisablehook__)(unraisable)
+
+
+_hook = _UnraisableHook()

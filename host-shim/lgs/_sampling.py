@@ -1,0 +1,186 @@
+"""What a host calls: `sample`, `reverse_noise`, `jvp` and `info`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import byref, c_double, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _native, _tensors
+from ._callbacks import Call
+from ._tensors import Lent
+from .errors import HOST_FAILED, HOST_STOPPED, Error, InvalidArgument, InvalidType, error_for
+from .options import Options
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""D(x, sigma) = E[x_0 | x]: x (batch, ...), sigma (batch,), the result like x."""
+
+DEVICES = ("cpu", "cuda", "mps")
+"""Kinds of device that the engine's tch knows. ROCm calls itself cuda."""
+
+
+def sample(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor | Sequence[float],
+    options: Options | Mapping[str, Any] | None = None,
+    *,
+    noise: Callable[[Tensor, Tensor], Tensor] | None = None,
+    callback: Callable[[dict[str, Any]], Any] | None = None,
+) -> Tensor:
+    """Draws samples: a trajectory from x at noise level ``sigmas[0]`` to ``sigmas[-1]``.
+
+    x (batch, ...) is floating point; the result is like it. Items are independent. ``sigmas`` must
+    not rise and may end in 0. ``noise(sigma, sigma_next)`` gives standard normal noise like x for a
+    step (default: ``torch.randn_like(x)``). ``callback`` gets k-diffusion's dict once a step, before
+    x moves: ``x``, ``i``, ``sigma``, ``sigma_hat``, ``denoised``, and also ``steps``, ``sigma_next``,
+    ``model_evaluations``, ``jvps`` (both so far), ``jvp`` (how) and ``lanczos_error`` (estimated
+    relative error of the step's noise; nan without Lanczos).
+
+    Raises `lgs.Error` and its kinds; what ``denoise``, ``noise`` or ``callback`` raises comes out as
+    the same object.
+    """
+    options = Options.of(options)
+    x = _check_x("x", x)
+    levels, as_sigma = _check_sigmas(sigmas)
+    if noise is None:
+        draw = lambda _sigma, _sigma_next: torch.randn_like(x)  # noqa: E731
+    else:
+        draw = lambda sigma, sigma_next: noise(as_sigma(sigma), as_sigma(sigma_next))  # noqa: E731
+
+    def report(progress: dict[str, Any]):
+        for name in ("sigma", "sigma_hat", "sigma_next"):
+            progress[name] = as_sigma(progress[name])
+        callback(progress)
+
+    engine = _native.engine()
+    call = Call(engine, denoise, draw, None if callback is None else report)
+    array = (c_double * len(levels))(*levels)
+    with Lent(engine, x) as handle:
+        [result] = _run(call, engine.lib.api.sample, options, handle, array, len(levels), results=1)
+    return result
+
+
+def reverse_noise(
+    denoise: Denoiser,
+    x: Tensor,
+    sigma: float,
+    sigma_next: float,
+    z: Tensor,
+    options: Options | Mapping[str, Any] | None = None,
+) -> Tensor:
+    """The noise of one reverse step: Sigma^(1/2) z, Sigma the covariance of x at ``sigma_next``
+    given x at ``sigma``.
+
+    x and z (batch, ...), the result is like x; ``s_noise`` is not applied. ``sigma_next`` 0 gives
+    the square root of the posterior covariance of x_0 itself.
+    """
+    options = Options.of(options)
+    x, z = _check_x("x", x), _check_x("z", z)
+    sigma, sigma_next = _check_number("sigma", sigma), _check_number("sigma_next", sigma_next)
+    engine = _native.engine()
+    with Lent(engine, x) as x_handle, Lent(engine, z) as z_handle:
+        function = engine.lib.api.reverse_noise
+        [result] = _run(
+            Call(engine, denoise),
+            function,
+            options,
+            x_handle,
+            c_double(sigma),
+            c_double(sigma_next),
+            z_handle,
+            results=1,
+        )
+    return result
+
+
+def jvp(
+    denoise: Denoiser,
+    x: Tensor,
+    sigma: float,
+    v: Tensor,
+    options: Options | Mapping[str, Any] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """D(x, sigma) and the Jacobian-vector product J v, J = dD/dx; all (batch, ...), like x."""
+    options = Options.of(options)
+    x, v = _check_x("x", x), _check_x("v", v)
+    sigma = _check_number("sigma", sigma)
+    engine = _native.engine()
+    with Lent(engine, x) as x_handle, Lent(engine, v) as v_handle:
+        function = engine.lib.api.jvp
+        denoised, product = _run(
+            Call(engine, denoise), function, options, x_handle, c_double(sigma), v_handle, results=2
+        )
+    return denoised, product
+
+
+def info() -> dict[str, Any]:
+    """Versions, engine, torch and devices; where the engine cannot be had, ``problem`` says why."""
+    answer: dict[str, Any] = {"lgs": None, "engine": None, "torch": torch.__version__, "devices": [], "problem": None}
+    try:
+        lib = _native.library()
+        answer |= {"lgs": lib.version, "library": str(lib.file)}
+        engine = _native.engine().info()
+        answer |= {"engine": engine["engine"], "engine_torch": engine["torch"], "devices": engine["devices"]}
+    except Error as problem:
+        answer["problem"] = str(problem)
+    return answer
+
+
+def _run(call: Call, function, options: Options, *arguments, results: int) -> list[Tensor]:
+    """Calls a function of the library that runs the model; gives the tensors that it returns."""
+    outs = [c_void_p() for _ in range(results)]
+    engine = call.engine
+    with call as host:
+        status, message = engine.lib.call(
+            function, engine.handle, options.as_json(), byref(host), *arguments, *map(byref, outs)
+        )
+    if status == 0:
+        return [_tensors.take(out.value) for out in outs]
+    if status in (HOST_FAILED, HOST_STOPPED) and call.exception is not None:
+        exception, call.exception = call.exception, None
+        try:
+            raise exception
+        finally:
+            # The traceback holds this frame, and the frame must not hold the exception.
+            del exception
+    raise error_for(status, message)
+
+
+def _check_x(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise InvalidType(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+    if value.device.type not in DEVICES:
+        raise InvalidArgument(f"{name}: expected a tensor on {', '.join(DEVICES)}, got one on {value.device}")
+    if value.layout != torch.strided:
+        raise InvalidArgument(f"{name}: expected a dense tensor, got one of layout {value.layout}")
+    return value.detach()
+
+
+def _check_number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as problem:
+        raise InvalidType(f"{name}: expected a number, got {value!r}") from problem
+
+
+def _check_sigmas(sigmas: Any) -> tuple[list[float], Callable[[float], Tensor]]:
+    """The noise levels as floats, and how to give one back as the host wrote it: a 0-d tensor."""
+    try:
+        tensor = torch.as_tensor(sigmas)
+        if tensor.ndim != 1 or tensor.dtype == torch.bool or tensor.is_complex():
+            raise TypeError(f"shape {tuple(tensor.shape)}, dtype {tensor.dtype}")
+        levels = [float(sigma) for sigma in tensor.tolist()]
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise InvalidType(
+            f"sigmas: expected a list or a one-dimensional tensor of numbers, got {type(sigmas).__name__} ({problem})"
+        ) from problem
+    dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+    if isinstance(sigmas, Tensor):
+        return levels, lambda sigma: torch.tensor(sigma, dtype=dtype, device=sigmas.device)
+    # A list of Python's floats has float64's precision.
+    levels = [float(sigma) for sigma in sigmas]
+    return levels, lambda sigma: torch.tensor(sigma, dtype=torch.float64)

@@ -1,0 +1,54 @@
+"""torch.Tensor to and from the ``at::Tensor*`` handles of the C interface, without a copy.
+
+``torch._C._aoti`` gives PyTorch's own AtenTensorHandle in a capsule and takes it back; autograd
+state comes along, and a round trip gives the same Python object.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_char_p, c_void_p, py_object
+
+import torch
+from torch import Tensor
+
+from ._native import Engine
+from .errors import error_for
+
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype, _capsule_pointer.argtypes = c_void_p, [py_object, c_char_p]
+_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule.restype, _new_capsule.argtypes = py_object, [c_void_p, c_char_p, c_void_p]
+
+
+def give(tensor: Tensor) -> int:
+    """A handle that owns the tensor; whoever gets it has to delete it."""
+    return _capsule_pointer(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
+
+
+def take(handle: int) -> Tensor:
+    """The tensor of an owned handle, which is used up."""
+    return torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(_new_capsule(handle, None, None))
+
+
+def borrow(engine: Engine, handle: int) -> Tensor:
+    """The tensor of a handle that stays the caller's."""
+    clone = c_void_p()
+    status, message = engine.lib.call(engine.lib.api.tensor_clone, engine.handle, handle, ctypes.byref(clone))
+    if status:
+        raise error_for(status, message)
+    return take(clone.value)
+
+
+class Lent:
+    """A tensor lent to the library for the time of a ``with`` block, as a handle."""
+
+    def __init__(self, engine: Engine, tensor: Tensor):
+        self._engine, self._tensor = engine, tensor
+
+    def __enter__(self) -> int:
+        self._handle = give(self._tensor)
+        return self._handle
+
+    def __exit__(self, *_):
+        self._engine.lib.api.tensor_delete(self._engine.handle, self._handle)

@@ -1,0 +1,49 @@
+"""Every error of ours. Each message says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Base of all of them."""
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument or an option has a value or a shape that cannot be used."""
+
+
+class InvalidType(Error, TypeError):
+    """An argument or an option is of the wrong type, or there is no such option."""
+
+
+class EngineError(Error, RuntimeError):
+    """The native library or its engine for this torch is missing, altered or not loadable."""
+
+
+class ModelOutputError(Error, ValueError):
+    """The model or the noise source returned something that cannot be used."""
+
+
+class TorchError(Error, RuntimeError):
+    """libtorch refused an operation: out of memory, for instance."""
+
+
+class InternalError(Error, RuntimeError):
+    """A bug in the native library."""
+
+
+HOST_FAILED, HOST_STOPPED = 6, 7
+"""Statuses of ``lgs.h`` that stand for an exception raised in a callback."""
+
+_BY_STATUS = {
+    1: InvalidArgument,
+    2: InvalidType,
+    3: EngineError,
+    4: EngineError,
+    5: ModelOutputError,
+    8: TorchError,
+}
+
+
+def error_for(status: int, message: str) -> Error:
+    """The error for a status of ``lgs.h``."""
+    return _BY_STATUS.get(status, InternalError)(message)

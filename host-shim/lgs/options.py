@@ -1,0 +1,102 @@
+"""The sampler's options. They are declared once, in ``manifests/nodes.json``, and checked by the
+native library; nothing here knows their names."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from . import _native
+from .errors import InvalidArgument, InvalidType
+
+
+class Options:
+    """Options of `lgs.sample` and `lgs.reverse_noise`; immutable, one attribute for each.
+
+    ========================== ============================================= =============
+    option                     values                                        default
+    ========================== ============================================= =============
+    ``covariance``             ``"lanczos"``, ``"isotropic"``                ``"lanczos"``
+    ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
+    ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
+    ``s_noise``                factor on the noise that each step adds       1.0
+    ``jvp``                    ``"auto"``, ``"forward"``,                    ``"auto"``
+                               ``"finite-difference"``
+    ``extended``               use the free extra Krylov vector              ``True``
+    ``tolerance``              estimated relative error of the noise at      0.0
+                               which the Lanczos steps end; 0: never early
+    ``process``                ``"ve"`` (x = x0 + sigma noise) or            ``"ve"``
+                               ``"flow"`` (x = (1 - sigma) x0 + sigma noise)
+    ========================== ============================================= =============
+
+    Raises `lgs.InvalidType` (a TypeError) for an unknown name or a wrong type and
+    `lgs.InvalidArgument` (a ValueError) for a value out of range.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, **values: Any):
+        lib = _native.library()
+        checked = lib.text(lib.api.options_check, _encode(values))
+        object.__setattr__(self, "_values", json.loads(checked))
+
+    @classmethod
+    def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
+        """`options` as `Options`: defaults for None, checked for a mapping."""
+        if isinstance(options, Options):
+            return options
+        if options is None:
+            return cls()
+        if isinstance(options, Mapping) and all(isinstance(name, str) for name in options):
+            return cls(**options)
+        raise InvalidType(f"options: expected lgs.Options, a dict of options or None, got {type(options).__name__}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every option by name."""
+        return dict(self._values)
+
+    def as_json(self) -> bytes:
+        return json.dumps(self._values).encode()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self, "_values")[name]
+        except KeyError:
+            raise AttributeError(f"Options has no option {name!r}; it has {', '.join(self._values)}") from None
+
+    def __setattr__(self, name: str, value: Any):
+        raise AttributeError("Options cannot be changed; make new ones")
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._values]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self._values == other._values
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"lgs.Options({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+    def __reduce__(self):
+        return _rebuild, (self.as_dict(),)
+
+
+def _rebuild(values: dict[str, Any]) -> Options:
+    return Options(**values)
+
+
+def _encode(values: dict[str, Any]) -> bytes:
+    plain = {}
+    for name, value in values.items():
+        if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            value = value.item()  # a number of numpy's or torch's
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidArgument(f"{name}: expected a finite number, got {value}")
+        if not isinstance(value, (str, int, float, type(None))):
+            raise InvalidType(f"{name}: expected a number, a text or a truth value, got {type(value).__name__}")
+        plain[name] = value
+    return json.dumps(plain).encode()
