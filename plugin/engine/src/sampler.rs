@@ -157,12 +157,10 @@ pub fn reverse_noise(
     let mut evaluator = Evaluator::new(model, layout, options.jvp.into());
     let noise = match options.covariance {
         Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
-        Covariance::Lanczos => {
-            step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
-                .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
-                .1
-                .map_or_else(|| z.f_zeros_like(), |noise| Ok(noise.value))?
-        }
+        Covariance::Lanczos => step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
+            .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
+            .1
+            .map_or_else(|| z.f_zeros_like(), |noise| Ok(noise.value))?,
     };
     Ok(noise.f_to_kind(model_kind)?)
 }
@@ -272,11 +270,8 @@ fn step_noise(
     };
 
     // One transfer for the K × K problem and for whether all is well.
-    let finite = denoised
-        .f_reshape([batch, dimension])?
-        .f_isfinite()?
-        .f_all_dim(1, false)?
-        .f_to_kind(krylov.norm.f_kind()?)?;
+    let finite =
+        denoised.f_reshape([batch, dimension])?.f_isfinite()?.f_all_dim(1, false)?.f_to_kind(krylov.norm.f_kind()?)?;
     let (t, finite) = Projected::fetch(&krylov, &finite)?;
     if finite.contains(&0.0) {
         return Err(not_finite("the denoised image that the model returned"));

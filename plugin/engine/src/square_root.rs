@@ -47,8 +47,7 @@ impl Projected {
     /// Fetches T, and with it `also` (batch,), a number for each item, in one transfer.
     pub fn fetch(krylov: &Krylov, also: &Tensor) -> Result<(Self, Vec<f64>)> {
         let steps = krylov.steps();
-        let columns: Vec<&Tensor> =
-            krylov.a.iter().chain(&krylov.b).chain([&krylov.norm, also]).collect();
+        let columns: Vec<&Tensor> = krylov.a.iter().chain(&krylov.b).chain([&krylov.norm, also]).collect();
         let table = Tensor::f_stack(&columns, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_contiguous()?;
         let (rows, batch) = table.size2()?;
         let batch = batch as usize;
@@ -100,11 +99,8 @@ impl Projected {
         let (batch, size) = (self.batch as i64, size as i64);
         let t = Tensor::f_from_data_size(bytes(&t), &[batch, size, size], Kind::Double)?;
         let (theta, w) = t.f_linalg_eigh("L")?;
-        let f = theta
-            .f_clamp_min(0.0)?
-            .f_mul_scalar(covariance.factor)?
-            .f_add_scalar(covariance.isotropic)?
-            .f_sqrt()?;
+        let f =
+            theta.f_clamp_min(0.0)?.f_mul_scalar(covariance.factor)?.f_add_scalar(covariance.isotropic)?.f_sqrt()?;
         // W diag(f) Wᵀ e_1: Wᵀ e_1 is the first row of W.
         let weights = f.f_mul(&w.f_select(1, 0)?)?;
         Ok(w.f_bmm(&weights.f_unsqueeze(2)?)?.f_squeeze_dim(2)?)

