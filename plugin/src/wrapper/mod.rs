@@ -313,9 +313,12 @@ unsafe fn sized<T: Copy>(name: &str, pointer: *const T, least: usize) -> Result<
             size_of::<T>()
         )));
     }
+    // Whole fields only, each of which is as large as a pointer: a size that ends within one would
+    // make half a pointer of it.
+    let known = size.min(size_of::<T>()) / size_of::<usize>() * size_of::<usize>();
     // Zero is a valid value of each field: null, none, 0.
     let mut copy = std::mem::MaybeUninit::<T>::zeroed();
-    std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
+    std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), known);
     Ok(copy.assume_init())
 }
 
