@@ -13,15 +13,18 @@ import sys
 import threading
 from collections.abc import Callable
 from ctypes import sizeof
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _native, _tensors
-from ._native import CONTINUE, FAIL, JVP_NAMES, STOP, Engine
-from .errors import InvalidType
+from ._native import CONTINUE, FAIL, JVP_NAMES, STOP
+from .errors import HOST_FAILED, HOST_STOPPED, InvalidType
+
+if TYPE_CHECKING:
+    from ._engine import Engine
 
 log = logging.getLogger("lgs")
 
@@ -31,8 +34,8 @@ class Call:
 
     def __init__(
         self,
-        engine: Engine,
-        denoise: Callable[[Tensor, Tensor], Tensor],
+        engine: Engine | None = None,
+        denoise: Callable[[Tensor, Tensor], Tensor] | None = None,
         noise: Callable[[float, float], Tensor] | None = None,
         progress: Callable[[dict[str, Any]], Any] | None = None,
     ):
@@ -56,18 +59,35 @@ class Call:
         self.stopping = True
         return STOP
 
-    def __enter__(self) -> _native.Host:
+    def raise_again(self, status: int):
+        """Raises what a callback has raised, if that is what the status stands for."""
+        if status not in (HOST_FAILED, HOST_STOPPED) or self.exception is None:
+            return
+        exception, self.exception = self.exception, None
+        try:
+            raise exception
+        finally:
+            # The traceback holds this frame, and the frame must not hold the exception.
+            del exception
+
+    def __enter__(self) -> Call:
         self.number = next(_numbers)
         _calls[self.number] = self
         _current.stack.append(self)
         _hook.enter()
+        return self
+
+    def host(self) -> _native.Host:
+        """The callbacks, for the library."""
         return _native.Host(sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad)
 
     def __exit__(self, *_):
         _hook.leave()
         _current.stack.remove(self)
         del _calls[self.number]
-        self.forward_ad.close()
+        # Open only if the library has broken off; then its own guards came off before this one.
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            self.forward_ad.close()
 
 
 _numbers = itertools.count(1)
@@ -147,16 +167,21 @@ def _progress(context, progress):
         return call.failed(exception)
 
 
+_one_thread_at_a_time = threading.RLock()
+"""Torch has one forward-mode level for all threads."""
+
+
 @_callback(_native.ForwardAdCallback)
 def _forward_ad(context, is_open):
     call = _calls[context]
     try:
-        if call.stopping:
-            return STOP
         call.differentiating = bool(is_open)
         if is_open:
+            if call.stopping:
+                return STOP
             # Hosts sample in inference mode, in which dual numbers lose their tangents without a
             # word; and a model whose weights were made in it cannot record gradients.
+            call.forward_ad.enter_context(_one_thread_at_a_time)
             call.forward_ad.enter_context(torch.inference_mode(False))
             call.forward_ad.enter_context(torch.no_grad())
             call.forward_ad.enter_context(forward_ad.dual_level())
@@ -165,6 +190,20 @@ def _forward_ad(context, is_open):
         return CONTINUE
     except BaseException as exception:
         return call.failed(exception)
+
+
+@_callback(_native.LogCallback)
+def log_callback(_context, level, message):
+    try:
+        log.log({1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}.get(level, logging.DEBUG), message.decode())
+        return CONTINUE
+    except BaseException as exception:
+        # Handlers report their own failures; what arrives here is a signal, or a filter that fails.
+        if not _current.stack:
+            raise
+        call = _current.stack[-1]
+        call.exception, call.stopping = exception, True
+        return STOP
 
 
 def _expect_tensor(name: str, value: Any) -> Tensor:

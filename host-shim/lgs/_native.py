@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import json
-import logging
 import sys
-import threading
 from ctypes import (
     CFUNCTYPE,
     POINTER,
@@ -31,8 +28,6 @@ JVP_NAMES = ("auto", "forward", "finite-difference")
 
 HOME = Path(__file__).resolve().parent.parent
 """The folder that holds this package, ``bin/`` and ``manifests/``."""
-
-log = logging.getLogger("lgs")
 
 
 class Progress(Structure):
@@ -196,48 +191,3 @@ def library() -> Library:
     """The library beside this package, loaded at the first call; a failure is not remembered."""
     name = {"win32": "lgs.dll", "darwin": "liblgs.dylib"}.get(sys.platform, "liblgs.so")
     return _load(HOME / "bin" / name)
-
-
-@LogCallback
-def _log(_context, level, message):
-    try:
-        log.log({1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}.get(level, logging.DEBUG), message.decode())
-    except Exception:
-        # A log handler that fails must not end a trajectory; logging reports it in its own way.
-        logging.lastResort.handle(log.makeRecord("lgs", logging.ERROR, __file__, 0, "a log handler failed", (), None))
-    return CONTINUE
-
-
-class Engine:
-    """The engine for the torch of this process."""
-
-    def __init__(self, lib: Library, manifest: Path, torch_version: str):
-        self.lib = lib
-        config = EngineConfig(ctypes.sizeof(EngineConfig), str(manifest).encode(), torch_version.encode(), None, _log)
-        handle = c_void_p()
-        status, message = lib.call(lib.api.engine_open, byref(config), byref(handle))
-        if status:
-            raise error_for(status, message)
-        self.handle = handle
-
-    def info(self) -> dict:
-        return json.loads(self.lib.text(self.lib.api.engine_info, self.handle))
-
-    def __del__(self):
-        if hasattr(self, "handle"):
-            self.lib.api.engine_close(self.handle)
-
-
-_engines: dict[Path, Engine] = {}
-_engines_lock = threading.Lock()
-
-
-def engine() -> Engine:
-    """The engine, opened at the first call; a failure is not remembered."""
-    import torch
-
-    with _engines_lock:
-        manifest = HOME / "bin" / "engines.json"
-        if manifest not in _engines:
-            _engines[manifest] = Engine(library(), manifest, torch.__version__)
-        return _engines[manifest]

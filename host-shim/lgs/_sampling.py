@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _native, _tensors
+from . import _engine, _native, _tensors
 from ._callbacks import Call
 from ._tensors import Lent
-from .errors import HOST_FAILED, HOST_STOPPED, Error, InvalidArgument, InvalidType, error_for
+from .errors import Error, InvalidArgument, InvalidType, error_for
 from .options import Options
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -56,7 +56,7 @@ def sample(
             progress[name] = as_sigma(progress[name])
         callback(progress)
 
-    engine = _native.engine()
+    engine = _engine.engine()
     call = Call(engine, denoise, draw, None if callback is None else report)
     array = (c_double * len(levels))(*levels)
     with Lent(engine, x) as handle:
@@ -81,7 +81,7 @@ def reverse_noise(
     options = Options.of(options)
     x, z = _check_x("x", x), _check_x("z", z)
     sigma, sigma_next = _check_number("sigma", sigma), _check_number("sigma_next", sigma_next)
-    engine = _native.engine()
+    engine = _engine.engine()
     with Lent(engine, x) as x_handle, Lent(engine, z) as z_handle:
         function = engine.lib.api.reverse_noise
         [result] = _run(
@@ -108,7 +108,7 @@ def jvp(
     options = Options.of(options)
     x, v = _check_x("x", x), _check_x("v", v)
     sigma = _check_number("sigma", sigma)
-    engine = _native.engine()
+    engine = _engine.engine()
     with Lent(engine, x) as x_handle, Lent(engine, v) as v_handle:
         function = engine.lib.api.jvp
         denoised, product = _run(
@@ -123,7 +123,7 @@ def info() -> dict[str, Any]:
     try:
         lib = _native.library()
         answer |= {"lgs": lib.version, "library": str(lib.file)}
-        engine = _native.engine().info()
+        engine = _engine.engine().info()
         answer |= {"engine": engine["engine"], "engine_torch": engine["torch"], "devices": engine["devices"]}
     except Error as problem:
         answer["problem"] = str(problem)
@@ -134,20 +134,14 @@ def _run(call: Call, function, options: Options, *arguments, results: int) -> li
     """Calls a function of the library that runs the model; gives the tensors that it returns."""
     outs = [c_void_p() for _ in range(results)]
     engine = call.engine
-    with call as host:
+    with call:
         status, message = engine.lib.call(
-            function, engine.handle, options.as_json(), byref(host), *arguments, *map(byref, outs)
+            function, engine.handle, options.as_json(), byref(call.host()), *arguments, *map(byref, outs)
         )
-    if status == 0:
-        return [_tensors.take(out.value) for out in outs]
-    if status in (HOST_FAILED, HOST_STOPPED) and call.exception is not None:
-        exception, call.exception = call.exception, None
-        try:
-            raise exception
-        finally:
-            # The traceback holds this frame, and the frame must not hold the exception.
-            del exception
-    raise error_for(status, message)
+    if status:
+        call.raise_again(status)
+        raise error_for(status, message)
+    return [_tensors.take(out.value) for out in outs]
 
 
 def _check_x(name: str, value: Any) -> Tensor:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_char_p, c_void_p, py_object
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ._native import Engine
 from .errors import error_for
+
+if TYPE_CHECKING:
+    from ._engine import Engine
 
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype, _capsule_pointer.argtypes = c_void_p, [py_object, c_char_p]
@@ -27,8 +30,13 @@ def give(tensor: Tensor) -> int:
 
 
 def take(handle: int) -> Tensor:
-    """The tensor of an owned handle, which is used up."""
-    return torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(_new_capsule(handle, None, None))
+    """The tensor of an owned handle, which is used up.
+
+    By the function for several tensors: its namesake for one (torch 2.11) copies the tensor and
+    leaves the handle, which would then leak.
+    """
+    [tensor] = torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs([_new_capsule(handle, None, None)])
+    return tensor
 
 
 def borrow(engine: Engine, handle: int) -> Tensor:

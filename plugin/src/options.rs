@@ -88,7 +88,10 @@ fn value_of(input: &Input, value: &Value) -> Result<Value> {
         },
         Domain::Integer { min, max, .. } => match value.as_i64() {
             Some(number) if (*min..=*max).contains(&number) => Ok(value.clone()),
-            None if !value.is_u64() => wrong_type(&format!("an integer from {min} to {max}")),
+            // What is no i64 is a larger integer, or no integer at all.
+            None if value.as_f64().is_none_or(|number| number.abs() < i64::MAX as f64) => {
+                wrong_type(&format!("an integer from {min} to {max}"))
+            }
             _ => out_of_range(format!("an integer from {min} to {max}")),
         },
         Domain::Number { min, max, .. } => match value.as_f64() {

@@ -1,8 +1,9 @@
 """`lgs.reverse_noise` against dense linear algebra in float64."""
 
-import lgs
 import pytest
 import torch
+
+import lgs
 
 from .gaussian import Gaussian, relative_error
 

@@ -2,9 +2,10 @@
 
 import math
 
-import lgs
 import pytest
 import torch
+
+import lgs
 
 from .gaussian import Gaussian
 
@@ -57,9 +58,7 @@ def test_the_full_covariance_gives_the_exact_law_at_any_number_of_steps(process,
     start_alpha = 1.0 if process == "ve" else 1.0 - sigmas[0]
     torch.manual_seed(0)
     count = 40_000
-    start = torch.randn(count, 8, dtype=torch.float64) * (
-        start_alpha**2 * gaussian.eigenvalues + sigmas[0] ** 2
-    ).sqrt()
+    start = torch.randn(count, 8, dtype=torch.float64) * (start_alpha**2 * gaussian.eigenvalues + sigmas[0] ** 2).sqrt()
     options = lgs.Options(lanczos_steps=8, eta=eta, process=process)
     samples = lgs.sample(gaussian.denoiser(process), start, sigmas, options)
     ratio = samples.square().mean(0) / expected
@@ -97,9 +96,7 @@ def test_isotropic_at_eta_0_is_ddim_and_draws_no_noise():
     def noise(sigma, sigma_next):
         raise AssertionError("DDIM needs no noise")
 
-    ours = lgs.sample(
-        denoise, start, sigmas, lgs.Options(covariance="isotropic", eta=0, process="flow"), noise=noise
-    )
+    ours = lgs.sample(denoise, start, sigmas, lgs.Options(covariance="isotropic", eta=0, process="flow"), noise=noise)
     torch.testing.assert_close(ours, x)
 
 

@@ -219,7 +219,14 @@ fn step_noise(
     z: &Tensor,
 ) -> Result<(Tensor, Option<Noise>)> {
     if options.covariance == Covariance::Isotropic || kernel.covariance == 0.0 {
-        let (denoised, _) = denoised_only(evaluator, x, sigma)?;
+        let denoised = evaluator.denoised(x, sigma)?;
+        // Looked at together, for the sake of one wait for the device.
+        if !all_finite(&denoised.f_add(z)?)? {
+            return Err(not_finite(match all_finite(&denoised)? {
+                true => "the noise",
+                false => "the denoised image that the model returned",
+            }));
+        }
         let value = z.f_mul_scalar(kernel.isotropic.sqrt())?;
         return Ok((denoised, Some(Noise { value, error: None })));
     }
