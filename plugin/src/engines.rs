@@ -48,8 +48,8 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
         )
     })?;
     let build = choose(read(manifest)?, torch, manifest)?;
-    let (file, sha256) = match (&build.file, &build.sha256) {
-        (Some(file), Some(sha256)) => (manifest.with_file_name(file), sha256),
+    let (name, sha256) = match (&build.file, &build.sha256) {
+        (Some(name), Some(sha256)) => (name, sha256),
         _ => {
             return Err(Error::new(
                 Status::Manifest,
@@ -60,6 +60,17 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
             ))
         }
     };
+    if Path::new(&name).file_name() != Some(name.as_ref()) {
+        return Err(Error::new(
+            Status::Manifest,
+            format!(
+                "{}: expected the name of a file in this folder as the engine for torch {torch}, got {name:?}; unpack \
+                 the whole plugin folder again, or run `make build`",
+                manifest.display()
+            ),
+        ));
+    }
+    let file = manifest.with_file_name(name);
     check_sha256(&file, sha256)?;
     let module = load(&file)?;
     let built_for = module.torch()();
