@@ -1,0 +1,355 @@
+/*
+ * A whole host in C, written from lgs.h and PyTorch's C interface alone: samples from a Gaussian
+ * with independent coordinates, of which everything is known in closed form, and compares.
+ *
+ *     gaussian LIBRARY ENGINES_JSON LIBTORCH_CPU
+ *
+ * x_0 ~ N(0, diag(lambda)), variance exploding: D(x) = J x with J = diag(lambda / (lambda + sigma^2)).
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "checks.h"
+
+#include <math.h>
+
+enum { BATCH = 2, D = 4, N = BATCH * D };
+
+static const double lambda[D] = {4.0, 1.0, 0.25, 0.01};
+
+/* The part of PyTorch's C interface that a host needs, as its shim.h declares it. */
+static int32_t (*empty_strided)(int64_t dimensions, const int64_t *sizes, const int64_t *strides, int32_t dtype,
+                                int32_t device_type, int32_t device_index, lgs_tensor_t *tensor);
+static int32_t (*get_data_ptr)(lgs_tensor_t tensor, void **data);
+static int32_t (*get_numel)(lgs_tensor_t tensor, int64_t *count);
+static int32_t (*delete_tensor)(lgs_tensor_t tensor);
+static int32_t (*dtype_float64)(void);
+static int32_t (*device_type_cpu)(void);
+
+static void load_torch(const char *path)
+{
+    void *torch = open_library(path);
+    find(torch, "aoti_torch_empty_strided", &empty_strided);
+    find(torch, "aoti_torch_get_data_ptr", &get_data_ptr);
+    find(torch, "aoti_torch_get_numel", &get_numel);
+    find(torch, "aoti_torch_delete_tensor_object", &delete_tensor);
+    find(torch, "aoti_torch_dtype_float64", &dtype_float64);
+    find(torch, "aoti_torch_device_type_cpu", &device_type_cpu);
+}
+
+static double *data(lgs_tensor_t tensor)
+{
+    void *pointer = NULL;
+    if (get_data_ptr(tensor, &pointer) != 0 || !pointer) {
+        exit(2);
+    }
+    return pointer;
+}
+
+/* A new (BATCH, D) tensor. */
+static lgs_tensor_t tensor_of(const double *values)
+{
+    const int64_t sizes[] = {BATCH, D}, strides[] = {D, 1};
+    lgs_tensor_t tensor = NULL;
+    if (empty_strided(2, sizes, strides, dtype_float64(), device_type_cpu(), 0, &tensor) != 0) {
+        exit(2);
+    }
+    memcpy(data(tensor), values, N * sizeof *values);
+    return tensor;
+}
+
+static void check_close(int line, lgs_tensor_t tensor, const double *expected, double tolerance)
+{
+    int64_t count = 0;
+    check(line, get_numel(tensor, &count) == 0 && count == N, "expected %d numbers, got %lld", N, (long long)count);
+    for (int i = 0; count == N && i < N; i++) {
+        double came = data(tensor)[i];
+        check(line, fabs(came - expected[i]) <= tolerance * (1 + fabs(expected[i])), "number %d: expected %.15g, got %.15g",
+              i, expected[i], came);
+    }
+}
+
+#define CHECK_CLOSE(tensor, expected, tolerance) check_close(__LINE__, tensor, expected, tolerance)
+
+/* What the callbacks see of a call, and what they do in it. */
+typedef struct state {
+    int evaluations, noises, reports, logs;
+    /* The evaluation, the report or the log record at which to answer otherwise; 0: none. */
+    int odd_evaluation, odd_noise, odd_report, odd_log;
+    lgs_signal_t odd_answer;
+    /* What the last report said. */
+    lgs_progress_t last;
+} state_t;
+
+/* Standard normal enough for a comparison with a closed form. */
+static double noise_at(int draw, int i)
+{
+    return sin(1.0 + 7.0 * draw + 1.7 * i) * 1.3;
+}
+
+static lgs_signal_t denoise(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *denoised)
+{
+    state_t *state = context;
+    double values[N];
+    if (++state->evaluations == state->odd_evaluation) {
+        /* What is stored all the same must not be lost. */
+        memcpy(values, data(x), sizeof values);
+        *denoised = tensor_of(values);
+        return state->odd_answer;
+    }
+    for (int i = 0; i < N; i++) {
+        double s = data(sigma)[i / D];
+        values[i] = lambda[i % D] / (lambda[i % D] + s * s) * data(x)[i];
+    }
+    *denoised = tensor_of(values);
+    return LGS_CONTINUE;
+}
+
+static lgs_signal_t noise(void *context, double sigma, double sigma_next, lgs_tensor_t *z)
+{
+    state_t *state = context;
+    double values[N];
+    CHECK(sigma > sigma_next && sigma_next > 0);
+    if (++state->noises == state->odd_noise) {
+        return state->odd_answer;
+    }
+    for (int i = 0; i < N; i++) {
+        values[i] = noise_at(state->noises, i);
+    }
+    *z = tensor_of(values);
+    return LGS_CONTINUE;
+}
+
+static lgs_signal_t progress(void *context, const lgs_progress_t *report)
+{
+    state_t *state = context;
+    CHECK(report->struct_size == sizeof *report);
+    CHECK(report->step == (uint64_t)state->reports);
+    CHECK(report->reserved == 0);
+    CHECK(report->x && report->denoised);
+    CHECK(report->jvp == LGS_JVP_FINITE_DIFFERENCE);
+    state->last = *report;
+    return ++state->reports == state->odd_report ? state->odd_answer : LGS_CONTINUE;
+}
+
+static lgs_signal_t log_record(void *context, int32_t level, const char *message)
+{
+    state_t *state = context;
+    CHECK(level >= 1 && level <= 4);
+    CHECK(message[0] != 0);
+    return ++state->logs == state->odd_log ? state->odd_answer : LGS_CONTINUE;
+}
+
+static const double start[N] = {3.0, -2.0, 1.0, 0.5, -1.0, 0.25, 4.0, -3.0};
+static const double sigmas[] = {2.0, 0.8, 0.2, 0.0};
+enum { LEVELS = 4, STEPS = LEVELS - 1 };
+static const char exact[] = "{\"lanczos_steps\": 4, \"jvp\": \"finite-difference\", \"eta\": 0.7}";
+static const double eta = 0.7;
+
+/* Sigma^(1/2) z in the coordinate i, and the factors of x and D(x) in the mean. */
+static double root(double s, double t, int i, double *a, double *b)
+{
+    double v = t * t * (s * s - t * t) / (s * s), j = lambda[i % D] / (lambda[i % D] + s * s);
+    *a = sqrt(t * t - eta * eta * v) / s;
+    *b = 1 - *a;
+    return sqrt(eta * eta * v + *b * *b * s * s * j);
+}
+
+static lgs_host_t host_of(state_t *state)
+{
+    lgs_host_t host = {sizeof host, state, denoise, noise, progress, NULL};
+    return host;
+}
+
+static void one_step(const lgs_engine_t *engine)
+{
+    state_t state = {0};
+    lgs_host_t host = host_of(&state);
+    lgs_tensor_t x = tensor_of(start), result = NULL, product = NULL, z;
+    double values[N], expected[N], a, b;
+
+    for (int i = 0; i < N; i++) {
+        values[i] = noise_at(0, i);
+        expected[i] = root(sigmas[0], sigmas[1], i, &a, &b) * values[i];
+    }
+    z = tensor_of(values);
+    ACCEPTED(lgs->reverse_noise(engine, exact, &host, x, sigmas[0], sigmas[1], z, &result, &error));
+    CHECK_CLOSE(result, expected, 1e-8);
+    CHECK(state.evaluations == 1 + 4);
+    lgs->tensor_delete(engine, result);
+
+    for (int i = 0; i < N; i++) {
+        expected[i] = lambda[i % D] / (lambda[i % D] + sigmas[0] * sigmas[0]);
+        values[i] *= expected[i];
+        expected[i] *= start[i];
+    }
+    ACCEPTED(lgs->jvp(engine, exact, &host, x, sigmas[0], z, &result, &product, &error));
+    CHECK_CLOSE(result, expected, 1e-12);
+    CHECK_CLOSE(product, values, 1e-8);
+    CHECK_CLOSE(x, start, 0);
+    lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, product);
+
+    /* A second owner keeps the tensor alive when the first has let go. */
+    ACCEPTED(lgs->tensor_clone(engine, x, &result, &error));
+    lgs->tensor_delete(engine, x);
+    CHECK_CLOSE(result, start, 0);
+    lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, z);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "tensor", lgs->tensor_clone(engine, NULL, &result, &error));
+    lgs->tensor_delete(engine, NULL);
+}
+
+static void trajectory(const lgs_engine_t *engine)
+{
+    state_t state = {0};
+    lgs_host_t host = host_of(&state);
+    lgs_tensor_t x = tensor_of(start), result = NULL;
+    double expected[N], a, b;
+
+    memcpy(expected, start, sizeof expected);
+    for (int step = 0; step < STEPS; step++) {
+        double s = sigmas[step], t = sigmas[step + 1];
+        for (int i = 0; i < N; i++) {
+            double j = lambda[i % D] / (lambda[i % D] + s * s), r = root(s, t, i, &a, &b);
+            expected[i] = t > 0 ? (a + b * j) * expected[i] + r * noise_at(step + 1, i) : j * expected[i];
+        }
+    }
+    ACCEPTED(lgs->sample(engine, exact, &host, x, sigmas, LEVELS, &result, &error));
+    CHECK_CLOSE(result, expected, 1e-7);
+    CHECK(state.reports == STEPS && state.noises == STEPS - 1);
+    CHECK(state.last.steps == STEPS && state.last.sigma == sigmas[STEPS - 1] && state.last.sigma_next == 0);
+    CHECK(state.last.model_evaluations == (uint64_t)state.evaluations && state.evaluations == STEPS + 2 * 4);
+    CHECK(state.last.jvps == 2 * 4);
+    lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, x);
+}
+
+/* Every callback fails and stops once; each time the call says which and leaves `result` alone. */
+static void interruptions(const lgs_engine_t *engine)
+{
+    static const struct {
+        lgs_signal_t answer;
+        lgs_status_t status;
+    } cases[] = {{LGS_STOP, LGS_ERROR_HOST_STOPPED}, {LGS_FAIL, LGS_ERROR_HOST_FAILED}, {77, LGS_ERROR_HOST_FAILED}};
+    lgs_tensor_t x = tensor_of(start), result = &checks;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int which = 0; which < 3; which++) {
+            state_t state = {0};
+            lgs_host_t host = host_of(&state);
+            *(which == 0 ? &state.odd_evaluation : which == 1 ? &state.odd_noise : &state.odd_report) = 2;
+            state.odd_answer = cases[i].answer;
+            REFUSED(cases[i].status, "callback",
+                    lgs->sample(engine, exact, &host, x, sigmas, LEVELS, &result, &error));
+            /* And nothing is asked afterwards. */
+            CHECK(which != 0 || state.evaluations == 2);
+            CHECK(which != 1 || state.noises == 2);
+            CHECK(which != 2 || state.reports == 2);
+        }
+    }
+    CHECK(result == (lgs_tensor_t)&checks);
+    lgs->tensor_delete(engine, x);
+    trajectory(engine);
+}
+
+/* Structs of an older host, and callbacks that are missing. */
+static void hosts(const lgs_engine_t *engine)
+{
+    state_t state = {0};
+    lgs_host_t host = host_of(&state), *older = malloc(offsetof(lgs_host_t, progress));
+    lgs_tensor_t x = tensor_of(start), result = NULL;
+    if (!older) {
+        exit(2);
+    }
+    host.struct_size = offsetof(lgs_host_t, progress);
+    memcpy(older, &host, host.struct_size);
+    ACCEPTED(lgs->sample(engine, exact, older, x, sigmas, LEVELS, &result, &error));
+    CHECK(state.reports == 0 && state.noises == STEPS - 1);
+    lgs->tensor_delete(engine, result);
+    result = &checks;
+    older->struct_size = offsetof(lgs_host_t, noise);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.noise",
+            lgs->sample(engine, exact, older, x, sigmas, LEVELS, &result, &error));
+    older->struct_size = offsetof(lgs_host_t, denoise);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.struct_size",
+            lgs->sample(engine, exact, older, x, sigmas, LEVELS, &result, &error));
+    older->struct_size = (size_t)1 << 40;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.struct_size",
+            lgs->sample(engine, exact, older, x, sigmas, LEVELS, &result, &error));
+    free(older);
+
+    host = host_of(&state);
+    host.denoise = NULL;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.denoise",
+            lgs->sample(engine, exact, &host, x, sigmas, LEVELS, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host", lgs->sample(engine, exact, NULL, x, sigmas, LEVELS, &result, &error));
+    host = host_of(&state);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "sigmas", lgs->sample(engine, exact, &host, x, sigmas, 0, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "eta",
+            lgs->sample(engine, "{\"eta\": -1}", &host, x, sigmas, LEVELS, &result, &error));
+    CHECK(result == (lgs_tensor_t)&checks);
+    lgs->tensor_delete(engine, x);
+}
+
+/* A log callback can end a call, and the opening of an engine. */
+static void logging(const char *manifest)
+{
+    state_t state = {0}, call = {0};
+    lgs_engine_config_t config = {sizeof config, manifest, NULL, &state, log_record};
+    lgs_engine_t *engine = (lgs_engine_t *)&checks;
+    lgs_host_t host = host_of(&call);
+    lgs_tensor_t x = tensor_of(start), result = &checks;
+
+    state.odd_log = 1;
+    state.odd_answer = LGS_STOP;
+    REFUSED(LGS_ERROR_HOST_STOPPED, "log callback", lgs->engine_open(&config, &engine, &error));
+    state.logs = 0;
+    state.odd_answer = LGS_FAIL;
+    REFUSED(LGS_ERROR_HOST_FAILED, "log callback", lgs->engine_open(&config, &engine, &error));
+    CHECK(engine == (lgs_engine_t *)&checks);
+    state.odd_log = 0;
+    ACCEPTED(lgs->engine_open(&config, &engine, &error));
+
+    /* "auto" says that it takes finite differences, for this host has no forward mode. */
+    state.logs = 0;
+    state.odd_log = 1;
+    state.odd_answer = LGS_STOP;
+    REFUSED(LGS_ERROR_HOST_STOPPED, "", lgs->sample(engine, NULL, &host, x, sigmas, LEVELS, &result, &error));
+    CHECK(state.logs >= 1 && call.reports <= 1);
+    CHECK(result == (lgs_tensor_t)&checks);
+    state.odd_log = 0;
+    call = (state_t){0};
+    ACCEPTED(lgs->sample(engine, NULL, &host, x, sigmas, LEVELS, &result, &error));
+    lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, x);
+    lgs->engine_close(engine);
+}
+
+int main(int argc, char **argv)
+{
+    lgs_engine_config_t config = {sizeof config, NULL, NULL, NULL, NULL};
+    lgs_engine_t *engine = NULL;
+    char *info = NULL;
+    if (argc != 4) {
+        fprintf(stderr, "usage: %s LIBRARY ENGINES_JSON LIBTORCH_CPU\n", argv[0]);
+        return 2;
+    }
+    load_torch(argv[3]);
+    load(argv[1]);
+    config.manifest = argv[2];
+    ACCEPTED(lgs->engine_open(&config, &engine, &error));
+    if (!engine) {
+        return outcome();
+    }
+    ACCEPTED(lgs->engine_info(engine, &info, &error));
+    CHECK(info && strstr(info, "\"torch\"") && strstr(info, "\"cpu\""));
+    lgs->string_delete(info);
+    one_step(engine);
+    trajectory(engine);
+    hosts(engine);
+    interruptions(engine);
+    logging(argv[2]);
+    lgs->engine_close(engine);
+    /* A tensor that C made is C's to delete too. */
+    CHECK(delete_tensor(tensor_of(start)) == 0);
+    return outcome();
+}

@@ -1,0 +1,60 @@
+/*
+ * Opening liblgs, or any library, from C: what the hosts of this folder share.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef LGS_TESTS_LIBRARY_H
+#define LGS_TESTS_LIBRARY_H
+
+#include "lgs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <dlfcn.h>
+#endif
+
+/* A library, loaded for the life of the process. */
+static void *open_library(const char *path)
+{
+#if defined(_WIN32)
+    void *library = (void *)LoadLibraryA(path);
+    const char *problem = "LoadLibrary failed";
+#else
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const char *problem = library ? "" : dlerror();
+#endif
+    if (!library) {
+        fprintf(stderr, "%s: %s\n", path, problem);
+        exit(2);
+    }
+    return library;
+}
+
+/* Stores the address of a function in `function`, a function pointer: ISO C has no cast for it. */
+static void find(void *library, const char *name, void *function)
+{
+#if defined(_WIN32)
+    FARPROC address = GetProcAddress((HMODULE)library, name);
+#else
+    void *address = dlsym(library, name);
+#endif
+    if (!address) {
+        fprintf(stderr, "%s: no such symbol\n", name);
+        exit(2);
+    }
+    memcpy(function, &address, sizeof address);
+}
+
+static lgs_get_api_t find_get_api(const char *path)
+{
+    lgs_get_api_t get_api;
+    find(open_library(path), "lgs_get_api", &get_api);
+    return get_api;
+}
+
+#endif

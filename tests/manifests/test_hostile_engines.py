@@ -1,0 +1,220 @@
+"""Engine manifests, and engines, that are not what they should be: each is refused in words that name the file,
+what was expected and what to do, and sampling goes on with the engine that is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import lgs
+from lgs import _engine, _native
+
+BIN = _native.HOME / "bin"
+RELEASE = ".".join(torch.__version__.split(".")[:2])
+
+
+def this_build() -> dict:
+    """The entry of the assembled manifest for this torch."""
+    builds = json.loads((BIN / "engines.json").read_text())["engines"]
+    return next(build for build in builds if build["torch"] == RELEASE)
+
+
+def write(folder: Path, text: str | bytes | dict) -> Path:
+    file = folder / "engines.json"
+    if isinstance(text, dict):
+        text = json.dumps(text)
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def manifest(folder: Path, **changes) -> Path:
+    """An engine manifest with one entry, that of this torch's engine but for `changes`."""
+    return write(folder, {"format": 1, "engines": [this_build() | changes]})
+
+
+def engine_file(folder: Path, content: bytes) -> str:
+    """Puts a file where this torch's engine should be; gives its checksum."""
+    (folder / this_build()["file"]).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def open_engine(file: Path, torch_version: str = torch.__version__) -> _engine.Engine:
+    return _engine.Engine(_native.library(), file, torch_version)
+
+
+@pytest.fixture(autouse=True)
+def sampling_works_afterwards():
+    yield
+    x = torch.full((2, 3), 2.0, dtype=torch.float64)
+    result = lgs.sample(lambda x, sigma: x / 2, x, [1.0, 0.0], lgs.Options(jvp="finite-difference"))
+    assert torch.equal(result, x / 2)
+
+
+def refused(file: Path, *words: str, error=lgs.EngineError, torch_version: str = torch.__version__) -> None:
+    with pytest.raises(error) as raised:
+        open_engine(file, torch_version)
+    message = str(raised.value)
+    for word in words:
+        assert word in message, message
+
+
+def test_the_engine_that_is_there_opens():
+    assert open_engine(BIN / "engines.json").info()["torch"] == RELEASE
+
+
+def test_missing(tmp_path):
+    file = tmp_path / "engines.json"
+    refused(file, str(file), "cannot be read", "unpack the whole plugin folder again", "make build")
+
+
+def test_a_folder(tmp_path):
+    refused(tmp_path, str(tmp_path), "cannot be read", "make build")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '"engines"',
+        '{"format": 1}',
+        '{"engines": []}',
+        '{"format": 1, "engines": {}}',
+        '{"format": -1, "engines": []}',
+        '{"format": 1, "format": 1, "engines": []}',
+        '{"format": 1, "engines": []} and more',
+        '{"format": 1, "engines": [{"torch": 2.11, "tch": "0.24"}]}',
+        '{"format": 1, "engines": [null]}',
+        "[" * 100_000,
+        b"\xff\xfe\x00",
+        b"\x00" * 64,
+    ],
+    ids=lambda text: repr(text[:40]),
+)
+def test_malformed(text, tmp_path):
+    file = write(tmp_path, text)
+    refused(file, str(file), "make build")
+
+
+def test_another_format(tmp_path):
+    file = write(tmp_path, {"format": 2, "engines": []})
+    refused(file, str(file), "expected format 1, got 2")
+
+
+@pytest.mark.parametrize("where", ["top", "build"])
+def test_an_unknown_key(where, tmp_path):
+    if where == "top":
+        file = write(tmp_path, {"format": 1, "engines": [this_build()], "signature": "x"})
+    else:
+        file = manifest(tmp_path, signature="x")
+    refused(file, str(file), "unknown field `signature`", "make build")
+
+
+def test_a_missing_key(tmp_path):
+    build = this_build()
+    del build["tch"]
+    file = write(tmp_path, {"format": 1, "engines": [build]})
+    refused(file, str(file), "missing field `tch`", "make build")
+
+
+@pytest.mark.parametrize("left_out", ["file", "sha256"])
+def test_a_build_without_file_or_checksum(left_out, tmp_path):
+    build = this_build()
+    del build[left_out]
+    file = write(tmp_path, {"format": 1, "engines": [build]})
+    refused(file, str(file), f"torch {RELEASE}", "has no file or no sha256", "make build")
+
+
+def test_no_engine_for_this_torch(tmp_path):
+    others = [this_build() | {"torch": "2.9", "tch": "0.22"}, this_build() | {"torch": "2.7", "tch": "0.20"}]
+    file = write(tmp_path, {"format": 1, "engines": others})
+    platform = this_build()["platform"]
+    refused(
+        file,
+        f"no engine for torch {RELEASE} on {platform}",
+        f"torch 2.9 on {platform}",
+        f"torch 2.7 on {platform}",
+        str(file),
+        f"build an engine for torch {RELEASE}",
+        "README",
+    )
+
+
+def test_no_engine_at_all(tmp_path):
+    refused(write(tmp_path, {"format": 1, "engines": []}), f"no engine for torch {RELEASE}", "none", "README")
+
+
+def test_an_engine_for_another_platform_only(tmp_path):
+    other = "windows-x86_64" if this_build()["platform"] != "windows-x86_64" else "linux-x86_64"
+    file = manifest(tmp_path, platform=other)
+    refused(file, f"no engine for torch {RELEASE} on", f"torch {RELEASE} on {other}", "README")
+
+
+def test_the_loaded_torch_counts_for_more_than_the_stated_one():
+    assert open_engine(BIN / "engines.json", "1.13.1").info()["torch"] == RELEASE
+
+
+@pytest.mark.parametrize("stated", ["", "newest", "2", "2.x"])
+def test_a_stated_torch_that_is_no_version(stated):
+    refused(BIN / "engines.json", "torch_version", '"2.11.0"', error=lgs.InvalidArgument, torch_version=stated)
+
+
+def test_the_engine_is_missing(tmp_path):
+    file = manifest(tmp_path)
+    refused(file, str(tmp_path / this_build()["file"]), "cannot be read", "unpack the whole plugin folder again")
+
+
+def test_the_checksum_differs(tmp_path):
+    shutil.copy(BIN / this_build()["file"], tmp_path)
+    wrong = "0" * 64
+    file = manifest(tmp_path, sha256=wrong)
+    refused(
+        file,
+        str(tmp_path / this_build()["file"]),
+        f"expected a file with SHA-256 {wrong}",
+        f"got {this_build()['sha256']}",
+        "unpack the whole plugin folder again",
+    )
+
+
+def test_one_byte_of_the_engine_differs(tmp_path):
+    content = bytearray((BIN / this_build()["file"]).read_bytes())
+    content[len(content) // 2] ^= 1
+    found = engine_file(tmp_path, bytes(content))
+    refused(manifest(tmp_path), this_build()["sha256"], found, "damaged or from another build")
+
+
+NO_LIBRARIES = {"empty": b"", "text": b"not a library\n", "stub": b"\x7fELF" + b"\x00" * 100}
+
+
+@pytest.mark.parametrize("content", NO_LIBRARIES.values(), ids=NO_LIBRARIES)
+def test_a_file_that_is_no_library_with_the_right_checksum(content, tmp_path):
+    file = manifest(tmp_path, sha256=engine_file(tmp_path, content))
+    refused(file, str(tmp_path / this_build()["file"]), "cannot be loaded", "libtorch")
+
+
+def test_a_library_that_is_no_engine_with_the_right_checksum(tmp_path):
+    file = manifest(tmp_path, sha256=engine_file(tmp_path, _native.library().file.read_bytes()))
+    refused(file, str(tmp_path / this_build()["file"]), "expected an engine of this plugin, got another library")
+
+
+def test_an_intact_copy_elsewhere_is_as_good(tmp_path):
+    shutil.copy(BIN / this_build()["file"], tmp_path)
+    assert open_engine(manifest(tmp_path)).info()["file"] == str(tmp_path / this_build()["file"])
+
+
+@pytest.mark.parametrize("where", ["../{name}", "{folder}/{name}"])
+def test_an_engine_outside_the_manifest_s_folder(where, tmp_path):
+    name = this_build()["file"]
+    shutil.copy(BIN / name, tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    file = manifest(inner, file=where.format(folder=tmp_path, name=name))
+    refused(file, str(file), "the name of a file in this folder", "make build")
