@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.model_sampling
+import torch
 
 from .lgs import Error
 
@@ -31,10 +32,9 @@ def forward_process(model_sampling: object) -> str:
             return "flow"
         if isinstance(model_sampling, VARIANCE_EXPLODING):
             return "ve"
-    convention = next(
-        (base.__name__ for base in type(model_sampling).__mro__ if "calculate_denoised" in vars(base)),
-        type(model_sampling).__name__,
-    )
+    # ComfyUI mixes a convention into a noise schedule, which is a torch module.
+    bases = (base.__name__ for base in type(model_sampling).__mro__ if not issubclass(base, torch.nn.Module))
+    convention = next(bases)
     raise Error(
         f"LGS Sampler cannot sample this model: its convention in ComfyUI, {convention}, is neither "
         "variance exploding (x = x0 + sigma noise) nor flow (x = (1 - sigma) x0 + sigma noise). "

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import lgs
+from .kernels import differentiable_kernels
 from .process import forward_process, noise_scale
 from .schema import node_schema
 
@@ -53,7 +54,8 @@ def sample_lgs(
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         # ComfyUI looks for the stop button once a step; a step here is several evaluations.
         throw_exception_if_processing_interrupted()
-        return model(x, sigma, **extra_args)
+        with differentiable_kernels(x):
+            return model(x, sigma, **extra_args)
 
     with tqdm(total=len(sigmas) - 1, disable=disable) as bar:
 
@@ -62,14 +64,23 @@ def sample_lgs(
                 callback(step)
             bar.update(step["i"] + 1 - bar.n)
 
-        return lgs.sample(
-            denoise,
-            x,
-            sigmas,
-            lgs.Options(**options, process=forward_process(model_sampling)),
-            noise=noise_sampler(x, extra_args.get("seed")),
-            callback=report,
-        )
+        try:
+            return lgs.sample(
+                denoise,
+                x,
+                sigmas,
+                lgs.Options(**options, process=forward_process(model_sampling)),
+                noise=noise_sampler(x, extra_args.get("seed")),
+                callback=report,
+            )
+        except NotImplementedError as error:
+            if options["jvp"] != "forward":
+                raise
+            raise lgs.Error(
+                "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
+                f"{str(error).splitlines()[0]} Set the input Jacobian product to auto or finite-difference; or, where "
+                "the operation is attention, start ComfyUI with --use-quad-cross-attention."
+            ) from error
 
 
 def noise_sampler(x: Tensor, seed: int | None) -> Callable[[float, float], Tensor]:

@@ -12,7 +12,7 @@ from nodes import NODE_CLASS_MAPPINGS
 
 MANIFEST = Path(__file__).parent / "manifests" / "nodes.json"
 
-INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "STRING": io.String}
+INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boolean, "STRING": io.String}
 
 OUTPUTS = {
     "SAMPLER": io.Sampler,
@@ -20,6 +20,8 @@ OUTPUTS = {
     "CONDITIONING": io.Conditioning,
     "VAE": io.Vae,
     "LATENT": io.Latent,
+    "IMAGE": io.Image,
+    "STRING": io.String,
 }
 
 

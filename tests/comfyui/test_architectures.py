@@ -1,0 +1,59 @@
+"""LGS Sampler through ComfyUI's own layers and attention: tiny networks with random weights.
+
+Their samples mean nothing, but every way to the Jacobian must give the same ones.
+"""
+
+import pytest
+from torch import Tensor
+
+from .client import Client
+from .graphs import saved_latent, with_inputs, with_tiny_model
+from .server import ComfyServer
+
+UNET_AND_FLUX = pytest.mark.parametrize("architecture", ["unet", "flux"])
+"""Variance exploding, as SD 1.5 and SDXL; and flow, with rotary embeddings."""
+
+
+def sampled(server: ComfyServer, graph: dict) -> Tensor:
+    run = Client(server.address).run(graph)
+    assert run.outcome == "execution_success", run.details
+    assert len(run.progress) == 4
+    latent = saved_latent(server)
+    assert latent.isfinite().all()
+    return latent
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Relative to b."""
+    return float((a - b).norm() / b.norm())
+
+
+@UNET_AND_FLUX
+def test_forward_mode_is_the_finite_difference(server: ComfyServer, example: dict, architecture: str):
+    graph = with_tiny_model(example, architecture)
+    forward = sampled(server, with_inputs(graph, jvp="forward"))
+    assert distance(sampled(server, with_inputs(graph, jvp="finite-difference")), forward) < 0.01
+    assert distance(sampled(server, with_inputs(graph, covariance="isotropic")), forward) > 0.2
+
+
+@UNET_AND_FLUX
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("jvp", ["forward", "finite-difference"])
+def test_model_that_computes_in_half_precision(
+    server: ComfyServer, example: dict, architecture: str, dtype: str, jvp: str, request: pytest.FixtureRequest
+):
+    """As most models do on a GPU. ComfyUI's x and denoised are float32 all the same."""
+    if (dtype, jvp) == ("bfloat16", "finite-difference"):
+        reason = "the step of the finite difference is chosen for float32, the dtype of x: rounding drowns J v"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    exact = sampled(server, with_inputs(with_tiny_model(example, architecture), jvp="forward"))
+    isotropic = sampled(server, with_inputs(with_tiny_model(example, architecture), covariance="isotropic"))
+    half = sampled(server, with_inputs(with_tiny_model(example, architecture, dtype), jvp=jvp))
+    assert distance(half, exact) < 0.5 * distance(isotropic, exact)
+
+
+@UNET_AND_FLUX
+def test_auto_takes_forward_mode_where_it_can(server: ComfyServer, example: dict, architecture: str):
+    graph = with_tiny_model(example, architecture)
+    auto = sampled(server, with_inputs(graph, jvp="auto"))
+    assert auto.equal(sampled(server, with_inputs(graph, jvp="forward")))

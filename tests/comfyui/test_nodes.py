@@ -1,0 +1,84 @@
+"""What ComfyUI says about the nodes is what the manifest says; the example workflows are found and agree."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .client import Client
+
+BESIDE = {"LGSSampler": "KSamplerSelect", "LGSDemoModel": "CheckpointLoaderSimple"}
+"""The host's own node in whose menu each of ours is listed."""
+
+
+@pytest.fixture
+def manifest(pack: Path) -> dict:
+    nodes = json.loads((pack / "manifests" / "nodes.json").read_text(encoding="utf-8"))["nodes"]
+    return {node["id"]: node for node in nodes}
+
+
+@pytest.mark.parametrize("node_id", BESIDE)
+def test_schema_is_the_manifest(comfy: Client, manifest: dict, node_id: str):
+    node = manifest[node_id]
+    info = comfy.get_json(f"/object_info/{node_id}")[node_id]
+
+    assert info["display_name"] == node["display_name"]
+    assert info["description"] == node["description"]
+    assert info["category"] == comfy.get_json(f"/object_info/{BESIDE[node_id]}")[BESIDE[node_id]]["category"]
+    if "search_aliases" in info:
+        assert info["search_aliases"] == node["search_aliases"]
+
+    shown = [entry for entry in node["inputs"] if entry.get("source") != "model"]
+    assert list(info["input"]) == ["required"]
+    assert list(info["input"]["required"]) == [entry["id"] for entry in shown]
+    for entry in shown:
+        kind, options = info["input"]["required"][entry["id"]]
+        assert kind == entry["type"]
+        for key in ("display_name", "tooltip", "default", "min", "max", "step", "advanced"):
+            assert options.get(key) == entry.get(key), (entry["id"], key)
+        assert options.get("options") == entry.get("choices")
+
+    assert info["output"] == [entry["type"] for entry in node["outputs"]]
+    assert info["output_name"] == [entry["display_name"] for entry in node["outputs"]]
+    assert info["output_tooltips"] == [entry.get("tooltip") for entry in node["outputs"]]
+
+
+def test_every_node_of_the_manifest_is_there(comfy: Client, manifest: dict):
+    ours = {
+        name: info
+        for name, info in comfy.get_json("/object_info").items()
+        if info["python_module"] == "custom_nodes.comfyui-lgs"
+    }
+    assert set(ours) == set(manifest) == set(BESIDE)
+
+
+def test_example_is_listed_as_a_template(comfy: Client):
+    assert comfy.get_json("/workflow_templates") == {"comfyui-lgs": ["lgs_demo_digits"]}
+    assert comfy.get_json("/api/workflow_templates/comfyui-lgs/lgs_demo_digits.json")["version"] == 0.4
+
+
+def test_both_forms_of_the_example_are_one_graph(comfy: Client, example: dict):
+    workflow = comfy.get_json("/api/workflow_templates/comfyui-lgs/lgs_demo_digits.json")
+    assert api_format(comfy, workflow) == example
+
+
+def api_format(comfy: Client, workflow: dict) -> dict:
+    """What the front end posts for a saved workflow."""
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    graph = {}
+    for node in workflow["nodes"]:
+        if node["type"] == "Note":
+            continue
+        schema = comfy.get_json(f"/object_info/{node['type']}")[node["type"]]["input"]["required"]
+        values = iter(node["widgets_values"])
+        inputs = {entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"] is not None}
+        for name, (kind, *options) in schema.items():
+            if name in inputs:
+                continue
+            assert kind in ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING"), f"{node['type']}: nothing is wired to {name}"
+            inputs[name] = next(values)
+            if options and options[0].get("control_after_generate"):
+                assert next(values) == "fixed"
+        assert not list(values)
+        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return graph
