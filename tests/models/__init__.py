@@ -1,0 +1,16 @@
+"""The small trained models that the demo and the tests use, how they were trained, and on what.
+
+    digits.safetensors      the diffusion model of handwritten digits (network: `lgs.digits`)
+    classifier.safetensors  reads a digit; its features are what distances are measured in
+
+Run with the folder ``tests`` on PYTHONPATH, for example ``python -m models.train_digits --help``.
+The data come from package registries when they are needed (`models.mnist`); none are kept here.
+"""
+
+from pathlib import Path
+
+DIGITS = Path(__file__).with_name("digits.safetensors")
+"""Weights of the bundled diffusion model, for `lgs.digits.load_unet`."""
+
+CLASSIFIER = Path(__file__).with_name("classifier.safetensors")
+"""Weights of the digit classifier, for `models.classifier.load_classifier`."""
