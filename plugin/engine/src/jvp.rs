@@ -162,7 +162,7 @@ impl<'e, 'm> Linearization<'e, 'm> {
     fn finite_difference(&mut self, v: &Tensor) -> Result<Tensor> {
         let denoised = self.denoised()?;
         let h = self.step(v)?;
-        let moved = self.x.f_add(&v.f_mul(&h)?)?;
+        let moved = self.x.f_addcmul(v, &h)?;
         let moved = self.evaluator.denoised(&moved, self.sigma)?;
         Ok(moved.f_sub(&denoised)?.f_div(&h)?)
     }
@@ -194,5 +194,7 @@ impl<'e, 'm> Linearization<'e, 'm> {
 
 /// Whether every number is finite. Waits for the device.
 pub(crate) fn all_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+    // The largest magnitude passes NaN and infinity on, in one pass over the tensor.
+    let largest = tensor.f_reshape([1, -1])?.f_norm_scalaropt_dim(f64::INFINITY, [1], false)?;
+    Ok(largest.f_double_value(&[0])?.is_finite())
 }

@@ -40,18 +40,21 @@ pub fn lanczos(
     mut enough: impl FnMut(&Krylov) -> Result<bool>,
 ) -> Result<Krylov> {
     let (batch, dimension) = z.size2()?;
-    let basis = Tensor::f_zeros([batch, steps as i64 + 1, dimension], (z.f_kind()?, z.device()))?;
+    let kind = z.f_kind()?;
+    let basis = Tensor::f_empty([batch, steps as i64 + 1, dimension], (kind, z.device()))?;
     let norm = z.f_norm_scalaropt_dim(2.0, [1], false)?;
-    let v = normalized(z, &norm)?;
-    basis.f_select(1, 0)?.f_copy_(&v)?;
+    let never = norm.f_le(f64::from(f32::MIN_POSITIVE))?;
+    let mut v = put_normalized(&basis.f_select(1, 0)?, z, &norm, &never)?;
     let mut krylov = Krylov { basis, norm, a: Vec::new(), b: Vec::new() };
     let mut scale: Option<Tensor> = None;
-    let mut v = v;
     for k in 1..=steps as i64 {
         let w = matvec(&v)?;
-        let a = w.f_mul(&v)?.f_sum_dim_intlist(&[1i64][..], false, None::<Kind>)?;
         let seen = krylov.basis.f_narrow(1, 0, k)?;
-        let w = project_out(&seen, &project_out(&seen, &w)?)?;
+        let (w, coefficients) = project_out(&seen, &w.f_unsqueeze(1)?)?;
+        let (w, _) = project_out(&seen, &w)?;
+        let w = w.f_squeeze_dim(1)?;
+        // The last coefficient is v_k · J v_k.
+        let a = coefficients.f_select(2, k - 1)?.f_squeeze_dim(1)?;
         let b = w.f_norm_scalaropt_dim(2.0, [1], false)?;
         // What remains is only rounding when the space is exhausted: that direction must not be
         // blown up to a unit vector.
@@ -60,12 +63,10 @@ pub fn lanczos(
             Some(scale) => scale.f_maximum(&magnitude)?,
             None => magnitude,
         };
-        let exhausted = b.f_le_tensor(&largest.f_mul_scalar(rounding(z.f_kind()?))?)?;
-        let b = b.f_masked_fill(&exhausted, 0.0)?;
-        v = normalized(&w.f_masked_fill(&exhausted.f_unsqueeze(1)?, 0.0)?, &b)?;
-        krylov.basis.f_select(1, k)?.f_copy_(&v)?;
+        let exhausted = b.f_le_tensor(&largest.f_mul_scalar(rounding(kind))?)?;
+        v = put_normalized(&krylov.basis.f_select(1, k)?, &w, &b, &exhausted)?;
         krylov.a.push(a);
-        krylov.b.push(b);
+        krylov.b.push(b.f_masked_fill(&exhausted, 0.0)?);
         scale = Some(largest);
         if enough(&krylov)? {
             break;
@@ -75,15 +76,17 @@ pub fn lanczos(
     Ok(krylov)
 }
 
-/// w (batch, d) less its part in the span of the orthonormal rows of `basis` (batch, k, d).
-fn project_out(basis: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let coefficients = basis.f_bmm(&w.f_unsqueeze(2)?)?;
-    Ok(w.f_sub(&coefficients.f_transpose(1, 2)?.f_bmm(basis)?.f_squeeze_dim(1)?)?)
+/// w (batch, 1, d) less its part in the span of the orthonormal rows of `basis` (batch, k, d), and
+/// its coefficients there, (batch, 1, k).
+fn project_out(basis: &Tensor, w: &Tensor) -> Result<(Tensor, Tensor)> {
+    let coefficients = w.f_bmm(&basis.f_transpose(1, 2)?)?;
+    Ok((w.f_baddbmm(&coefficients, basis, 1.0, -1.0)?, coefficients))
 }
 
-/// w / ‖w‖ for each item, 0 where w = 0.
-fn normalized(w: &Tensor, norm: &Tensor) -> Result<Tensor> {
-    Ok(w.f_div(&norm.f_clamp_min(f32::MIN_POSITIVE as f64)?.f_unsqueeze(1)?)?)
+/// Puts w / ‖w‖ of each item (0 for a `zero` one) in its row of the basis, and gives that row.
+fn put_normalized(row: &Tensor, w: &Tensor, norm: &Tensor, zero: &Tensor) -> Result<Tensor> {
+    let factor = norm.f_reciprocal()?.f_masked_fill(zero, 0.0)?;
+    Ok(w.f_mul_out(row, &factor.f_unsqueeze(1)?)?)
 }
 
 /// Relative size below which a remainder is rounding error.

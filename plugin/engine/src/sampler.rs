@@ -120,6 +120,7 @@ pub fn sample(host: &mut dyn Host, options: &Options, x: &Tensor, sigmas: &[f64]
             true => {
                 let mean = x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?;
                 match noise {
+                    Some(noise) if options.s_noise == 1.0 => mean.f_add(&noise.value)?,
                     Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
                     None => mean,
                 }

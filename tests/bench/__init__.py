@@ -1,0 +1,1 @@
+"""What the plugin costs: ratios, measured side by side in one run."""
