@@ -25,7 +25,9 @@ def platform_name() -> str:
     """This platform in the words of ``engines.schema.json``."""
     system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
     machine = platform.machine().lower()
-    return f"{system}-{ {'amd64': 'x86_64', 'arm64': 'aarch64' if system == 'linux' else machine}.get(machine, machine)}"
+    return (
+        f"{system}-{ {'amd64': 'x86_64', 'arm64': 'aarch64' if system == 'linux' else machine}.get(machine, machine) }"
+    )
 
 
 def engine_manifest(libraries: Path, torch: str, into: Path) -> None:

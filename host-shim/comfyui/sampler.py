@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from comfy.model_base import BaseModel
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.samplers import KSAMPLER
 from comfy_api.latest import io
@@ -50,6 +51,7 @@ def sample_lgs(
     extra_args = {} if extra_args is None else extra_args
     model_sampling = model.inner_model.inner_model.model_sampling
     options["s_noise"] *= noise_scale(model_sampling)
+    options |= {"process": forward_process(model_sampling), "precision": precision(model.inner_model.inner_model)}
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         # ComfyUI looks for the stop button once a step; a step here is several evaluations.
@@ -69,7 +71,7 @@ def sample_lgs(
                 denoise,
                 x,
                 sigmas,
-                lgs.Options(**options, process=forward_process(model_sampling)),
+                lgs.Options(**options),
                 noise=noise_sampler(x, extra_args.get("seed")),
                 callback=report,
             )
@@ -81,6 +83,13 @@ def sample_lgs(
                 f"{str(error).splitlines()[0]} Set the input Jacobian product to auto or finite-difference; or, where "
                 "the operation is attention, start ComfyUI with --use-quad-cross-attention."
             ) from error
+
+
+def precision(model: BaseModel) -> str:
+    """What the model computes in, as ``lgs.Options`` names it: x stays float32 in ComfyUI whatever that is."""
+    dtype = model.manual_cast_dtype or model.get_dtype()
+    name = str(dtype).removeprefix("torch.")
+    return name if name in ("float64", "float32", "bfloat16", "float16") else "auto"
 
 
 def noise_sampler(x: Tensor, seed: int | None) -> Callable[[float, float], Tensor]:

@@ -6,7 +6,6 @@ gave as context. So a call leaves no reference cycle and no native closure behin
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import sys
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _native, _tensors
+from ._forward_ad import ForwardLevel
 from ._native import CONTINUE, FAIL, JVP_NAMES, STOP
 from .errors import HOST_FAILED, HOST_STOPPED, InvalidType
 
@@ -42,7 +41,7 @@ class Call:
         self.engine, self.denoise, self.noise, self.progress = engine, denoise, noise, progress
         self.exception: BaseException | None = None
         self.stopping = False
-        self.forward_ad = contextlib.ExitStack()
+        self.forward_level = ForwardLevel()
         self.differentiating = False
 
     def failed(self, exception: BaseException) -> int:
@@ -53,8 +52,8 @@ class Call:
         """
         self.exception = exception
         if self.differentiating and isinstance(exception, RuntimeError):
-            log.debug("the model failed in forward mode", exc_info=exception)
-            log.info("the model raised %s in forward mode: %s", type(exception).__name__, _first_line(exception))
+            log.debug("LGS: the model failed in forward mode", exc_info=exception)
+            log.info("LGS: the model raised %s in forward mode: %s", type(exception).__name__, _first_line(exception))
             return FAIL
         self.stopping = True
         return STOP
@@ -87,7 +86,7 @@ class Call:
         del _calls[self.number]
         # Open only if the library has broken off; then its own guards came off before this one.
         with torch.set_grad_enabled(torch.is_grad_enabled()):
-            self.forward_ad.close()
+            self.forward_level.close()
 
 
 _numbers = itertools.count(1)
@@ -167,35 +166,30 @@ def _progress(context, progress):
         return call.failed(exception)
 
 
-_one_thread_at_a_time = threading.RLock()
-"""Torch has one forward-mode level for all threads."""
-
-
 @_callback(_native.ForwardAdCallback)
 def _forward_ad(context, is_open):
     call = _calls[context]
     try:
         call.differentiating = bool(is_open)
-        if is_open:
-            if call.stopping:
-                return STOP
-            # Hosts sample in inference mode, in which dual numbers lose their tangents without a
-            # word; and a model whose weights were made in it cannot record gradients.
-            call.forward_ad.enter_context(_one_thread_at_a_time)
-            call.forward_ad.enter_context(torch.inference_mode(False))
-            call.forward_ad.enter_context(torch.no_grad())
-            call.forward_ad.enter_context(forward_ad.dual_level())
+        if not is_open:
+            call.forward_level.close()
+        elif call.stopping:
+            return STOP
         else:
-            call.forward_ad.close()
+            call.forward_level.open()
         return CONTINUE
     except BaseException as exception:
         return call.failed(exception)
 
 
+_LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
+
+
 @_callback(_native.LogCallback)
 def log_callback(_context, level, message):
     try:
-        log.log({1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}.get(level, logging.DEBUG), message.decode())
+        # Hosts print the message without the logger's name.
+        log.log(_LEVELS.get(level, logging.DEBUG), "LGS: %s", message.decode())
         return CONTINUE
     except BaseException as exception:
         # Handlers report their own failures; what arrives here is a signal, or a filter that fails.

@@ -108,7 +108,7 @@ class DigitUNet(nn.Module):
 
         ``_host`` takes what ComfyUI hands every model (control, transformer_options, ...).
         """
-        phase = timesteps[:, None].to(x.dtype) * self.frequencies.to(x.dtype)
+        phase = timesteps[:, None].to(x) * self.frequencies.to(x)
         embedding = self.noise(torch.cat([phase.cos(), phase.sin()], dim=1))
         embedding = F.silu(embedding + self.label(context.to(x.dtype).mean(dim=1)))
         h0 = self.conv_in(F.pixel_unshuffle(x, 2))

@@ -29,6 +29,9 @@ class Options:
                                which the Lanczos steps end; 0: never early
     ``process``                ``"ve"`` (x = x0 + sigma noise) or            ``"ve"``
                                ``"flow"`` (x = (1 - sigma) x0 + sigma noise)
+    ``precision``              what the model computes in: ``"auto"`` (x's   ``"auto"``
+                               dtype), ``"float64"``, ``"float32"``,
+                               ``"bfloat16"``, ``"float16"``
     ========================== ============================================= =============
 
     Raises `lgs.InvalidType` (a TypeError) for an unknown name or a wrong type and

@@ -1,6 +1,6 @@
 //! Options: JSON from the host, checked against the node manifest, as the engine wants them.
 
-use lgs_abi::{Covariance, Jvp, Process, SamplerOptions};
+use lgs_abi::{Covariance, Jvp, Precision, Process, SamplerOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -22,6 +22,7 @@ struct Values {
     process: String,
     covariance: String,
     jvp: String,
+    precision: String,
     lanczos_steps: u32,
     extended: bool,
     eta: f64,
@@ -127,6 +128,14 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
             "forward" => Jvp::Forward,
             "finite-difference" => Jvp::FiniteDifference,
             other => return Err(disagree(format!("jvp {other:?}"))),
+        },
+        precision: match values.precision.as_str() {
+            "auto" => Precision::Auto,
+            "float64" => Precision::Float64,
+            "float32" => Precision::Float32,
+            "float16" => Precision::Float16,
+            "bfloat16" => Precision::BFloat16,
+            other => return Err(disagree(format!("precision {other:?}"))),
         },
         lanczos_steps: values.lanczos_steps,
         extended: values.extended,

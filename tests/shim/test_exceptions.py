@@ -112,6 +112,24 @@ def test_nothing_is_kept_of_a_call_that_failed():
         gc.enable()
 
 
+def test_a_sampler_inside_a_sampler_that_is_differentiated():
+    """Forward mode does not nest: the inner sampler takes finite differences, and nothing waits for
+    itself."""
+    inner = []
+
+    def denoise(x, sigma):
+        if not inner:
+            inner.append(None)
+            inner[0] = lgs.sample(shrink, torch.ones(2, 8), [1.0, 0.5], noise=lambda *_: torch.ones(2, 8))
+        return shrink(x, sigma)
+
+    seen = []
+    lgs.sample(denoise, torch.randn(2, 8), SIGMAS, {"jvp": "auto"}, callback=seen.append)
+    assert seen[0]["jvp"] == "forward"
+    expected = lgs.sample(shrink, torch.ones(2, 8), [1.0, 0.5], noise=lambda *_: torch.ones(2, 8))
+    torch.testing.assert_close(inner[0], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_a_sampler_inside_a_sampler():
     """A model that samples (a cascade, a hook): calls nest, and an inner failure is the outer's."""
     inner = HostInterrupt()

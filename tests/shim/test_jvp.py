@@ -138,6 +138,48 @@ def test_a_model_that_drops_the_tangent_is_noticed(spoil, caplog):
     torch.testing.assert_close(ours, reference.float(), rtol=1e-3, atol=1e-3)
 
 
+@torch.library.custom_op("lgs_tests::shift", mutates_args=())
+def shift(x: torch.Tensor) -> torch.Tensor:
+    """A kernel as hosts have them: no derivative, and no word about that in forward mode."""
+    return torch.roll(x, 1, dims=1)
+
+
+def test_a_tangent_that_is_lost_in_part_is_noticed(caplog):
+    """Half of the model goes through a kernel that drops the tangent: forward mode gives a derivative,
+    finite, and wrong."""
+    x, v = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(0))
+
+    def denoise(x, sigma):
+        with torch.autograd.forward_ad._set_fwd_grad_enabled(False):
+            shifted = shift(x)
+        return 0.5 * x + 0.5 * shifted
+
+    def exact(v):
+        return 0.5 * v + 0.5 * torch.roll(v, 1, dims=1)
+
+    assert worst(lgs.jvp(denoise, x, 1.0, v, {"jvp": "forward"})[1], exact(v).double()) > 0.3
+    with caplog.at_level(logging.INFO, "lgs"):
+        _, ours = lgs.jvp(denoise, x, 1.0, v, {"jvp": "auto"})
+    assert worst(ours, exact(v).double()) < 1e-3
+    assert "% off" in caplog.text and "drops the tangent" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_model_that_rounds_inside_gets_a_larger_step(precision):
+    """x stays float32 in ComfyUI whatever the model computes in; the host says what that is."""
+    dtype = getattr(torch, precision)
+    x, v = torch.randn(2, 4, 1024, generator=torch.Generator().manual_seed(0))
+
+    def denoise(x, sigma):
+        return (x.to(dtype) * 0.5).to(torch.float32)
+
+    known, unknown = (
+        worst(lgs.jvp(denoise, x, 1.0, v, {"jvp": "finite-difference", "precision": p})[1], 0.5 * v.double())
+        for p in (precision, "auto")
+    )
+    assert known < 0.1 and known < unknown / 5
+
+
 def test_a_dual_level_that_is_open_already_is_respected(digits):
     """Torch has one level of forward mode; who samples inside it gets finite differences."""
     x, v = torch.randn(2, 10, 1, 32, 32, generator=torch.Generator().manual_seed(0))

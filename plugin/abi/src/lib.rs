@@ -57,6 +57,18 @@ pub enum Jvp {
     FiniteDifference,
 }
 
+/// What the model computes in.
+#[repr(u8)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// The dtype of x.
+    Auto,
+    Float64,
+    Float32,
+    Float16,
+    BFloat16,
+}
+
 /// Everything that a user can choose, already checked against the manifest.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq)]
@@ -64,6 +76,7 @@ pub struct SamplerOptions {
     pub process: Process,
     pub covariance: Covariance,
     pub jvp: Jvp,
+    pub precision: Precision,
     /// K, at least 1.
     pub lanczos_steps: u32,
     /// Take the Krylov vector that the K-th product gives for free.

@@ -115,6 +115,8 @@ pub struct Evaluator<'m> {
     pub layout: Layout,
     /// How to differentiate: learnt once, kept for the trajectory.
     pub(crate) method: Method,
+    /// What the model computes in, if that is not the dtype of x.
+    precision: Option<Kind>,
     /// Calls of the model that gave a result.
     pub model_evaluations: u64,
     /// Jacobian-vector products.
@@ -122,8 +124,20 @@ pub struct Evaluator<'m> {
 }
 
 impl<'m> Evaluator<'m> {
-    pub fn new(model: &'m mut dyn Denoiser, layout: Layout, method: Method) -> Self {
-        Self { model, layout, method, model_evaluations: 0, jvps: 0 }
+    pub fn new(model: &'m mut dyn Denoiser, layout: Layout, method: Method, precision: Option<Kind>) -> Self {
+        Self { model, layout, method, precision, model_evaluations: 0, jvps: 0 }
+    }
+
+    /// The coarser of what the model takes and what it computes in.
+    pub(crate) fn precision(&self) -> Kind {
+        let coarseness = |kind: &Kind| match kind {
+            Kind::Double => 0,
+            Kind::Float => 1,
+            Kind::Half => 2,
+            _ => 3,
+        };
+        let taken = self.layout.model_kind;
+        self.precision.into_iter().chain([taken]).max_by_key(coarseness).unwrap_or(taken)
     }
 
     /// The model itself, for what is not an evaluation.

@@ -12,10 +12,10 @@ use abi_stable::{
     std_types::{RErr, ROk, ROption, RResult, RSlice, RStr, RString, RVec},
 };
 use lgs_abi::{
-    EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink,
+    EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink, Precision,
     SamplerOptions, TensorHandle,
 };
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::{
     denoiser::{device, Denoiser},
@@ -164,6 +164,13 @@ fn options_of(options: &SamplerOptions) -> Options {
             lgs_abi::Jvp::Auto => Jvp::Auto,
             lgs_abi::Jvp::Forward => Jvp::Forward,
             lgs_abi::Jvp::FiniteDifference => Jvp::FiniteDifference,
+        },
+        precision: match options.precision {
+            Precision::Auto => None,
+            Precision::Float64 => Some(Kind::Double),
+            Precision::Float32 => Some(Kind::Float),
+            Precision::Float16 => Some(Kind::Half),
+            Precision::BFloat16 => Some(Kind::BFloat16),
         },
         lanczos_steps: options.lanczos_steps as usize,
         extended: options.extended,

@@ -3,7 +3,7 @@
 //! The method is that of "The Value of Covariance Matching in Gaussian DDPMs and the Lanczos
 //! Sampler" (arXiv 2605.22723); the names are the field's.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::{
     denoiser::{Denoiser, Evaluator, Layout},
@@ -29,6 +29,8 @@ pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
     pub jvp: Jvp,
+    /// What the model computes in, where that is not the dtype of x.
+    pub precision: Option<Kind>,
     /// K, Jacobian-vector products a step.
     pub lanczos_steps: usize,
     /// Take the Krylov vector that the K-th product gives for free.
@@ -93,7 +95,7 @@ pub fn sample(host: &mut dyn Host, options: &Options, x: &Tensor, sigmas: &[f64]
             false => None,
         };
         let (denoised, noise, evaluator) = {
-            let mut evaluator = Evaluator::new(as_denoiser(host), layout.clone(), method);
+            let mut evaluator = Evaluator::new(as_denoiser(host), layout.clone(), method, options.precision);
             let outcome = match &z {
                 Some(z) => step_noise(&mut evaluator, options, &kernel, &x, sigma, z),
                 None => denoised_only(&mut evaluator, &x, sigma),
@@ -155,7 +157,7 @@ pub fn reverse_noise(
     let model_kind = layout.model_kind;
     let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
     let x = x.f_to_kind(layout.kind)?;
-    let mut evaluator = Evaluator::new(model, layout, options.jvp.into());
+    let mut evaluator = Evaluator::new(model, layout, options.jvp.into(), options.precision);
     let noise = match options.covariance {
         Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
         Covariance::Lanczos => step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
@@ -180,7 +182,7 @@ pub fn jvp(
     check_finite("x", x)?;
     let v = argument("v", &layout, v)?;
     let (kind, model_kind) = (layout.kind, layout.model_kind);
-    let mut evaluator = Evaluator::new(model, layout, options.jvp.into());
+    let mut evaluator = Evaluator::new(model, layout, options.jvp.into(), options.precision);
     let mut model = Linearization::new(&mut evaluator, &x.f_to_kind(kind)?, sigma);
     let place = format!("sigma {sigma:.6}");
     let product = model.jvp(&v).map_err(|error| error.at(&place))?;
