@@ -1,0 +1,117 @@
+"""How far a set of digits is from the held-out real ones, in the classifier's features.
+
+    held_out = HeldOut()
+    held_out.distances(images, labels)
+
+The two distances are torchmetrics' implementations of FID (Heusel et al., arXiv 1706.08500) and KID
+(Binkowski et al., arXiv 1801.01401), given the features of `models.classifier` in place of an
+Inception network's, in float64. Numbers are comparable with each other, not with published FIDs.
+
+Both depend on how many images there are: the Frechet distance of n images is biased upwards by about
+a constant over n. Compare only sets of the same size; `HeldOut.real` gives real digits as such a set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from .classifier import FEATURES, DigitClassifier, load_classifier
+from .mnist import held_out_digits
+
+KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 20, 1000
+"""The kernel distance is a mean over this many random subsets, of at most this many images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """What `HeldOut.distances` measures."""
+
+    frechet: float
+    """Frechet distance between Gaussians fitted to both sets' features (squared, as FID is)."""
+    kernel: float
+    """Unbiased squared maximum mean discrepancy, cubic kernel. Around zero, negative too, if equal."""
+    read_as_asked: float
+    """Share of the images that the classifier reads as the digit that was asked for."""
+    images: int
+    """How many images were compared..."""
+    reference: int
+    """...with how many held-out ones."""
+
+
+class HeldOut:
+    """The held-out real digits: a reference to measure against, and a set of real digits aside.
+
+    ``aside`` of the 5,000 (the same number of each digit) are left out of the reference, so that
+    real digits can be measured like generated ones: the distance that a perfect sampler would get.
+    """
+
+    def __init__(self, aside: int = 1000, classifier: DigitClassifier | None = None):
+        images, labels = held_out_digits()
+        if aside % 10 or not 0 <= aside <= len(images) // 2:
+            raise ValueError(f"aside: expected a multiple of 10 from 0 to {len(images) // 2}, got {aside}")
+        rank = torch.zeros_like(labels)
+        for digit in range(10):
+            chosen = labels == digit
+            rank[chosen] = torch.arange(int(chosen.sum()))
+        is_aside = rank < aside // 10
+        order = torch.argsort(rank[is_aside] * 10 + labels[is_aside])
+        self.real = images[is_aside][order], labels[is_aside][order]
+        """Images (aside, 1, 32, 32) and labels: 0 to 9, again and again."""
+        self.classifier = classifier or load_classifier()
+        self.reference = self._features(images[~is_aside])
+
+    def distances(self, images: Tensor, labels: Tensor) -> Distances:
+        """Distances of images (n, 1, 32, 32), n at least 2, asked for as labels (n,)."""
+        if len(images) < 2 or len(images) != len(labels):
+            raise ValueError(
+                f"expected at least 2 images and a label for each, got {len(images)} images and {len(labels)} labels"
+            )
+        features = self._features(images)
+        read = self.classifier.head(features.to(images.dtype)).argmax(dim=1)
+        return Distances(
+            frechet=frechet_distance(self.reference, features),
+            kernel=kernel_distance(self.reference, features),
+            read_as_asked=(read == labels).double().mean().item(),
+            images=len(features),
+            reference=len(self.reference),
+        )
+
+    @torch.no_grad()
+    def _features(self, images: Tensor) -> Tensor:
+        # Clamped because an image file is: what lies outside black and white cannot be seen.
+        parts = (self.classifier.features(part.clamp(-1, 1)) for part in images.split(500))
+        return torch.cat(list(parts)).double()
+
+
+class _Given(nn.Identity):
+    """What torchmetrics takes for the network: the features are computed once, beforehand."""
+
+    num_features = FEATURES
+
+
+def frechet_distance(reference: Tensor, features: Tensor) -> float:
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two sets of features (n, 64), (n', 64) in float64."""
+    return _compute(FrechetInceptionDistance(_Given()), reference, features).item()
+
+
+def kernel_distance(reference: Tensor, features: Tensor) -> float:
+    """Unbiased MMD^2 of two sets of features (n, 64), (n', 64) in float64; kernel (f.f' / 64 + 1)^3."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*will save all extracted features")
+        size = min(KERNEL_SUBSET_SIZE, len(reference), len(features))
+        metric = KernelInceptionDistance(_Given(), subsets=KERNEL_SUBSETS, subset_size=size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the subsets are drawn from the global generator
+        return _compute(metric, reference, features)[0].item()
+
+
+def _compute(metric, reference: Tensor, features: Tensor):
+    metric.update(reference, real=True)
+    metric.update(features, real=False)
+    return metric.compute()
