@@ -1,0 +1,8 @@
+//! A step and a trajectory: against closed forms, item by item, by their counts, and with models
+//! and arguments that are wrong.
+
+mod arguments;
+mod counts;
+mod single_step;
+mod tolerance;
+mod trajectory;

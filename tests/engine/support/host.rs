@@ -1,0 +1,136 @@
+//! A model and a host made of closures, which count and watch how they are called.
+
+use lgs_engine::{
+    denoiser::Denoiser,
+    error::{Error, Result},
+    jvp::Jvp,
+    process::Process,
+    sampler::{Covariance, Host, Options, Progress},
+};
+use tch::Tensor;
+
+type Denoise<'f> = Box<dyn FnMut(&Tensor, f64) -> Result<Tensor> + 'f>;
+type Noise<'f> = Box<dyn FnMut(f64, f64) -> Result<Tensor> + 'f>;
+type Watch<'f> = Box<dyn FnMut(&Progress<'_>) -> Result<()> + 'f>;
+type ForwardAd<'f> = Box<dyn FnMut(bool) -> Result<()> + 'f>;
+
+/// What a report said.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub step: usize,
+    pub steps: usize,
+    pub sigma: f64,
+    pub sigma_next: f64,
+    pub model_evaluations: u64,
+    pub jvps: u64,
+    pub jvp: Jvp,
+    pub lanczos_error: Option<f64>,
+}
+
+pub struct TestHost<'f> {
+    denoise: Denoise<'f>,
+    noise: Noise<'f>,
+    watch: Watch<'f>,
+    forward_ad: Option<ForwardAd<'f>>,
+    /// Calls of the model, those that failed too.
+    pub evaluations: usize,
+    /// σ and σ' of every noise asked for.
+    pub noises: Vec<(f64, f64)>,
+    pub reports: Vec<Report>,
+    /// Every opening and closing of a forward-mode level.
+    pub levels: Vec<bool>,
+}
+
+impl<'f> TestHost<'f> {
+    /// A model D(x, σ) on a host without noise and without forward mode.
+    pub fn new(denoise: impl FnMut(&Tensor, f64) -> Result<Tensor> + 'f) -> Self {
+        Self {
+            denoise: Box::new(denoise),
+            noise: Box::new(|_, _| Err(Error::Failed)),
+            watch: Box::new(|_| Ok(())),
+            forward_ad: None,
+            evaluations: 0,
+            noises: Vec::new(),
+            reports: Vec::new(),
+            levels: Vec::new(),
+        }
+    }
+
+    pub fn noise(mut self, noise: impl FnMut(f64, f64) -> Result<Tensor> + 'f) -> Self {
+        self.noise = Box::new(noise);
+        self
+    }
+
+    pub fn watch(mut self, watch: impl FnMut(&Progress<'_>) -> Result<()> + 'f) -> Self {
+        self.watch = Box::new(watch);
+        self
+    }
+
+    pub fn forward_ad(mut self, forward_ad: impl FnMut(bool) -> Result<()> + 'f) -> Self {
+        self.forward_ad = Some(Box::new(forward_ad));
+        self
+    }
+}
+
+impl Denoiser for TestHost<'_> {
+    fn denoise(&mut self, x: &Tensor, sigma: &Tensor) -> Result<Tensor> {
+        self.evaluations += 1;
+        assert_eq!(sigma.size(), [x.size()[0]], "sigma is (batch,)");
+        assert_eq!(sigma.kind(), x.kind());
+        let level = sigma.double_value(&[0]);
+        assert_eq!(sigma.min().double_value(&[]), sigma.max().double_value(&[]), "one level for the batch");
+        (self.denoise)(x, level)
+    }
+
+    fn forward_ad(&mut self, open: bool) -> Option<Result<()>> {
+        let forward_ad = self.forward_ad.as_mut()?;
+        self.levels.push(open);
+        Some(forward_ad(open))
+    }
+}
+
+impl Host for TestHost<'_> {
+    fn noise(&mut self, sigma: f64, sigma_next: f64) -> Result<Tensor> {
+        self.noises.push((sigma, sigma_next));
+        (self.noise)(sigma, sigma_next)
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>) -> Result<()> {
+        self.reports.push(Report {
+            step: progress.step,
+            steps: progress.steps,
+            sigma: progress.sigma,
+            sigma_next: progress.sigma_next,
+            model_evaluations: progress.model_evaluations,
+            jvps: progress.jvps,
+            jvp: progress.jvp,
+            lanczos_error: progress.lanczos_error,
+        });
+        (self.watch)(progress)
+    }
+}
+
+/// The manifest's defaults, with finite differences, the one way to differentiate here.
+pub const OPTIONS: Options = Options {
+    process: Process::VarianceExploding,
+    covariance: Covariance::Lanczos,
+    jvp: Jvp::FiniteDifference,
+    precision: None,
+    lanczos_steps: 3,
+    extended: true,
+    eta: 1.0,
+    s_noise: 1.0,
+    tolerance: 0.0,
+};
+
+/// The message of an error.
+pub fn message<T>(outcome: Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+/// That `text` holds each of `words`.
+pub fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "expected {word:?} in {text:?}");
+    }
+}
