@@ -190,8 +190,10 @@ fn methods_are_told_as_they_were_asked_for() {
     assert_eq!(Method::Forward { fallback: true }.kind(), Jvp::Forward);
 }
 
-/// Hosts on which forward mode does not work, and what `"forward"` says of it.
-fn without_forward_mode() -> Vec<(TestHost<'static>, fn(&Error) -> bool, Vec<bool>)> {
+/// A host, what `"forward"` fails with on it, and the levels that it was asked for.
+type WithoutForwardMode = (TestHost<'static>, fn(&Error) -> bool, Vec<bool>);
+
+fn without_forward_mode() -> Vec<WithoutForwardMode> {
     vec![
         (TestHost::new(two_points), |e| matches!(e, Error::ForwardMode(_)), vec![]),
         (TestHost::new(two_points).forward_ad(|_| Err(Error::Failed)), |e| matches!(e, Error::Failed), vec![true]),

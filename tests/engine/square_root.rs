@@ -184,8 +184,8 @@ fn one_and_two_rows_by_hand() {
     // f(T) e_1 for T = [a] is sqrt(s + c a); for two rows, sqrt(M) = (M + √det M I) / sqrt(tr M + 2 √det M).
     let t = Projected { batch: 1, steps: 2, norm: vec![1.0], a: vec![0.8, 0.5], b: vec![0.2, 0.1] };
     let covariance = Covariance { isotropic: 0.1, factor: 2.0 };
-    let (m11, m12, m22) = (0.1 + 2.0 * 0.8, 2.0 * 0.2, 0.1 + 2.0 * 0.5);
-    let root = (m11 * m22 - m12 * m12 as f64).sqrt();
+    let (m11, m12, m22): (f64, f64, f64) = (0.1 + 2.0 * 0.8, 2.0 * 0.2, 0.1 + 2.0 * 0.5);
+    let root = (m11 * m22 - m12 * m12).sqrt();
     let divisor = (m11 + m22 + 2.0 * root).sqrt();
     let plain = t.square_root(covariance, false).expect("no error");
     let expected = Tensor::from_slice(&[(m11 + root) / divisor, m12 / divisor, 0.0]);
@@ -196,7 +196,7 @@ fn one_and_two_rows_by_hand() {
     let plain = t.square_root(covariance, false).expect("no error");
     assert!(distance(&plain.values, &Tensor::from_slice(&[m11.sqrt(), 0.0]).unsqueeze(0)) < 1e-14);
     let extended = t.square_root(covariance, true).expect("no error");
-    let root = (m11 * m11 - m12 * m12 as f64).sqrt();
+    let root = (m11 * m11 - m12 * m12).sqrt();
     let divisor = (2.0 * m11 + 2.0 * root).sqrt();
     let expected = [(m11 + root) / divisor, m12 / divisor];
     assert!(distance(&extended.values, &Tensor::from_slice(&expected).unsqueeze(0)) < 1e-14);
@@ -206,8 +206,8 @@ fn one_and_two_rows_by_hand() {
 
     // Where a_1 is too little for a matrix ⪰ 0, it is b_1² / a_1: T = [0.2 0.5; 0.5 1.25], of determinant 0.
     let t = Projected { batch: 1, steps: 1, norm: vec![1.0], a: vec![0.2], b: vec![0.5] };
-    let (m11, m12, m22) = (0.1 + 2.0 * 0.2, 2.0 * 0.5, 0.1 + 2.0 * 1.25);
-    let root = (m11 * m22 - m12 * m12 as f64).sqrt();
+    let (m11, m12, m22): (f64, f64, f64) = (0.1 + 2.0 * 0.2, 2.0 * 0.5, 0.1 + 2.0 * 1.25);
+    let root = (m11 * m22 - m12 * m12).sqrt();
     let divisor = (m11 + m22 + 2.0 * root).sqrt();
     let radau = t.square_root(covariance, true).expect("no error");
     assert!(

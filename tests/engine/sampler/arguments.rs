@@ -29,7 +29,7 @@ fn host<'f>() -> TestHost<'f> {
 
 /// What `sample` says to this host.
 fn refused(mut host: TestHost<'_>, options: &Options, x: &Tensor, sigmas: &[f64]) -> Error {
-    sample(&mut host, options, x, sigmas).err().expect("an error")
+    sample(&mut host, options, x, sigmas).expect_err("an error")
 }
 
 #[test]

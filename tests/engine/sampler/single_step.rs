@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use crate::support::{
     gaussian::{kernel, Gaussian},
     host::{TestHost, OPTIONS},
-    numbers::{distance, finite, power_law, relative_error, relative_errors, rows, vec, Rng},
+    numbers::{distance, finite, function, power_law, relative_error, relative_errors, rows, vec, Rng},
 };
 
 const VE: Process = Process::VarianceExploding;
@@ -129,7 +129,7 @@ fn jacobians_on_which_the_recursion_ends_are_exact() {
     let (_, b, v) = kernel(VE, 0.5, 0.2, 1.0);
     // (J, the same as a dense square root of Σ on z).
     let root = |theta: f64| (v + b * b * 0.25 * theta).sqrt();
-    let dense = rows(&crate::support::numbers::function(&rank_2, root), &z);
+    let dense = rows(&function(&rank_2, root), &z);
     for steps in [3, 4, 20] {
         let options = Options { lanczos_steps: steps, ..OPTIONS };
         type Model<'f> = Box<dyn Fn(&Tensor) -> Tensor + 'f>;
@@ -155,8 +155,7 @@ fn a_jacobian_with_negative_eigenvalues_keeps_the_isotropic_part() {
     let options = Options { lanczos_steps: 6, ..OPTIONS };
     let noise = reverse_noise(&mut model, &options, &x, 0.5, 0.2, &z).expect("no error");
     let (_, b, v) = kernel(VE, 0.5, 0.2, 1.0);
-    let expected =
-        rows(&crate::support::numbers::function(&matrix, |theta| (v + b * b * 0.25 * theta.max(0.0)).sqrt()), &z);
+    let expected = rows(&function(&matrix, |theta| (v + b * b * 0.25 * theta.max(0.0)).sqrt()), &z);
     assert!(relative_error(&noise, &expected) < 1e-7);
 }
 
@@ -172,7 +171,7 @@ fn a_flow_at_pure_noise_has_the_prior_s_covariance() {
         let noise = reverse_noise(&mut model, &options, &x, 1.0, 0.7, &z).expect("no error");
         let b: f64 = 0.3;
         let root = |lambda: f64| (eta * eta * 0.49 + b * b * lambda).sqrt();
-        let expected = rows(&crate::support::numbers::function(&gaussian.covariance, root), &z);
+        let expected = rows(&function(&gaussian.covariance, root), &z);
         let error = relative_error(&noise, &expected);
         assert!(error < 1e-3, "eta {eta}: {error}");
     }

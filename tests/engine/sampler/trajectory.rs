@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use crate::support::{
     gaussian::{kernel, Gaussian},
     host::{TestHost, OPTIONS},
-    numbers::{distance, finite, power_law, relative_error, rows, Rng},
+    numbers::{distance, finite, function, identity, power_law, relative_error, rows, Rng},
 };
 
 const VE: Process = Process::VarianceExploding;
@@ -88,12 +88,11 @@ fn the_law_of_the_samples_is_that_of_the_data() {
         let gaussian = Gaussian::new(9, &spectrum);
         let marginal = |sigma: f64| {
             let alpha = process.alpha(sigma);
-            alpha * alpha * &gaussian.covariance + sigma * sigma * crate::support::numbers::identity(d)
+            alpha * alpha * &gaussian.covariance + sigma * sigma * identity(d)
         };
         for eta in ETAS {
             let options = Options { process, eta, lanczos_steps: d as usize, ..OPTIONS };
-            let (zero, one) =
-                (Tensor::zeros([d, d], (Kind::Double, tch::Device::Cpu)), crate::support::numbers::identity(d));
+            let (zero, one) = (Tensor::zeros([d, d], (Kind::Double, tch::Device::Cpu)), identity(d));
             let steps = sigmas.len() - 1;
             // Row i of the result is the image of the i-th unit vector.
             let response = |which: usize| {
@@ -141,12 +140,9 @@ fn a_flow_from_pure_noise_is_finite_and_close_to_the_prior_s_step() {
         // x is independent of x_0, so that x_s = A x + √(η² v) z' + α_s x_0 with x_0 from the prior.
         let a = (0.36 - eta * eta * 0.36f64).sqrt();
         let root = |lambda: f64| (eta * eta * 0.36 + 0.16 * lambda).sqrt();
-        let noise = rows(&crate::support::numbers::function(&gaussian.covariance, root), &z);
-        assert!(
-            distance(&came, &(a * &x + noise)) < 0.03,
-            "eta {eta}: {}",
-            distance(&came, &(a * &x + rows(&gaussian.covariance, &z)))
-        );
+        let noise = rows(&function(&gaussian.covariance, root), &z);
+        let error = distance(&came, &(a * &x + noise));
+        assert!(error < 0.03, "eta {eta}: {error}");
         // And on to the end.
         let noises: Vec<Tensor> = (0..3).map(|_| rng.tensor(&[3, 16])).collect();
         assert!(finite(&run(&gaussian, &options, &x, &[1.0, 0.999, 0.5, 0.0], &noises)));
