@@ -20,7 +20,7 @@ from torch import Tensor
 from . import _native, _tensors
 from ._forward_ad import ForwardLevel
 from ._native import CONTINUE, FAIL, JVP_NAMES, STOP
-from .errors import HOST_FAILED, HOST_STOPPED, InvalidType
+from .errors import HOST_FAILED, HOST_STOPPED, InvalidType, ModelOutputError
 
 if TYPE_CHECKING:
     from ._engine import Engine
@@ -203,6 +203,11 @@ def log_callback(_context, level, message):
 def _expect_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise InvalidType(f"{name}: expected it to return a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_nested:
+        kind = "a nested one" if value.is_nested else f"one of layout {value.layout}"
+        raise ModelOutputError(f"{name}: expected it to return a dense tensor, got {kind}")
+    if value.device.type not in _tensors.DEVICES:
+        raise ModelOutputError(f"{name}: expected it to return a tensor on x's device, got one on {value.device}")
     return value
 
 

@@ -18,9 +18,6 @@ from .options import Options
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """D(x, sigma) = E[x_0 | x]: x (batch, ...), sigma (batch,), the result like x."""
 
-DEVICES = ("cpu", "cuda", "mps")
-"""Kinds of device that the engine's tch knows. ROCm calls itself cuda."""
-
 
 def sample(
     denoise: Denoiser,
@@ -147,8 +144,8 @@ def _run(call: Call, function, options: Options, *arguments, results: int) -> li
 def _check_x(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise InvalidType(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
-    if value.device.type not in DEVICES:
-        raise InvalidArgument(f"{name}: expected a tensor on {', '.join(DEVICES)}, got one on {value.device}")
+    if value.device.type not in _tensors.DEVICES:
+        raise InvalidArgument(f"{name}: expected a tensor on {', '.join(_tensors.DEVICES)}, got one on {value.device}")
     if value.layout != torch.strided:
         raise InvalidArgument(f"{name}: expected a dense tensor, got one of layout {value.layout}")
     return value.detach()

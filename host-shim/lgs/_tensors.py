@@ -24,6 +24,10 @@ _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype, _new_capsule.argtypes = py_object, [c_void_p, c_char_p, c_void_p]
 
 
+DEVICES = ("cpu", "cuda", "mps")
+"""Kinds of device that the engine's tch knows. ROCm calls itself cuda."""
+
+
 def give(tensor: Tensor) -> int:
     """A handle that owns the tensor; whoever gets it has to delete it."""
     return _capsule_pointer(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)

@@ -22,7 +22,7 @@ def reverse_step(
     covariance = factor_denoised**2 * sigma**2
 
     denoised = denoise(x, level)
-    length = 5e-3 * sigma * dimension**0.5
+    length = 3e-3 * sigma * dimension**0.5
 
     def matvec(v):
         v = v.view(x.shape)
@@ -56,10 +56,17 @@ def reverse_step(
     if not table.isfinite().all() or (table[-1] == 0).any():
         raise ValueError("the model returned NaN or infinity")
 
+    # a_{K+1}: a_K, or the least that a positive semidefinite T allows.
+    pivot, definite = table[0], table[0] > 0
+    for k in range(1, steps):
+        pivot = table[k] - table[steps + k - 1] ** 2 / pivot
+        definite = definite & (pivot > 0)
+    guess = torch.where(definite, torch.maximum(table[steps - 1], table[2 * steps - 1] ** 2 / pivot), table[steps - 1])
+
     def coefficients(size):
         t = torch.zeros(batch, size, size, dtype=torch.float64)
         for k in range(size):
-            t[:, k, k] = table[min(k, steps - 1)]
+            t[:, k, k] = table[k] if k < steps else guess
             if k + 1 < size:
                 t[:, k, k + 1] = t[:, k + 1, k] = table[steps + k]
         theta, w = torch.linalg.eigh(t)

@@ -167,6 +167,33 @@ def test_what_is_no_tensor(value):
 
 
 @pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda d: d.to_sparse(), "torch.sparse_coo"),
+        (lambda d: torch.nested.as_nested_tensor(list(d)), "nested"),
+        (lambda d: d.to("meta"), "meta"),
+    ],
+)
+def test_what_is_an_odd_tensor(spoil, what):
+    refused(lgs.ModelOutputError, "denoise", what, denoise=lambda x, sigma: spoil(shrink(x, sigma)))
+
+
+@pytest.mark.parametrize("options", [{"covariance": "isotropic"}, {"jvp": "finite-difference"}, {"jvp": "forward"}])
+def test_a_model_that_writes_to_its_input(options):
+    x = torch.randn(2, 8)
+    before = x.clone()
+
+    def in_place(x, sigma):
+        return x.div_(1 + sigma[:, None] ** 2)
+
+    ours, expected = (
+        lgs.sample(model, x, SIGMAS, options, noise=lambda *_: torch.ones(2, 8)) for model in (in_place, shrink)
+    )
+    assert torch.equal(x, before)
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
     ("z", "parts"),
     [
         (torch.ones(2, 4), ["step 1 of 3", "the noise", "[2, 8]", "[2, 4]"]),

@@ -205,7 +205,7 @@ struct Noise {
 
 /// D(x) alone.
 fn denoised_only(evaluator: &mut Evaluator<'_>, x: &Tensor, sigma: f64) -> Result<(Tensor, Option<Noise>)> {
-    let denoised = evaluator.denoised(x, sigma)?;
+    let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
     match all_finite(&denoised)? {
         true => Ok((denoised, None)),
         false => Err(not_finite("the denoised image that the model returned")),
@@ -222,7 +222,7 @@ fn step_noise(
     z: &Tensor,
 ) -> Result<(Tensor, Option<Noise>)> {
     if options.covariance == Covariance::Isotropic || kernel.covariance == 0.0 {
-        let denoised = evaluator.denoised(x, sigma)?;
+        let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
         // Looked at together, for the sake of one wait for the device.
         if !all_finite(&denoised.f_add(z)?)? {
             return Err(not_finite(match all_finite(&denoised)? {
