@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from .client import Client, Rejected
-from .graphs import DECODE, MODEL, SAMPLER, digit_mean, draw, karras_sigmas, read_digits, with_inputs, with_node
+from .graphs import DECODE, MODEL, SAMPLER, assert_read, digit_mean, draw, karras_sigmas, with_inputs, with_node
 
 ROUNDING = 2.0
 """Grey levels that two pictures may differ by: the saved one is cut to whole numbers."""
@@ -21,7 +21,7 @@ def test_euler_in_comfyui_is_euler_in_pytorch(comfy: Client, example: dict, pack
 
 def test_digits_are_drawn_in_the_order_asked_for(comfy: Client, example: dict):
     run = comfy.run(with_inputs(example, digits="31415926"))
-    assert read_digits(run.images) == "31415926"
+    assert_read(run.images, "31415926")
 
 
 def test_any_digit(comfy: Client, example: dict):

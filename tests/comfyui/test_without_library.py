@@ -1,7 +1,7 @@
 """Without the native library ComfyUI starts, lists the nodes, and running one says why and what to do."""
 
 from .client import Client
-from .graphs import SAMPLER, read_digits, with_node
+from .graphs import SAMPLER, assert_read, with_node
 
 
 def test_nodes_are_listed(comfy_without_library: Client):
@@ -21,4 +21,4 @@ def test_running_the_sampler_says_why_and_what_to_do(comfy_without_library: Clie
 def test_everything_else_works(comfy_without_library: Client, example: dict):
     """The bundled model with a sampler of ComfyUI's own."""
     run = comfy_without_library.run(with_node(example, SAMPLER, "KSamplerSelect", sampler_name="heun"))
-    assert read_digits(run.images) == "0123456789"
+    assert_read(run.images, "0123456789")
