@@ -36,8 +36,8 @@ class Distances:
     """Frechet distance between Gaussians fitted to both sets' features (squared, as FID is)."""
     kernel: float
     """Unbiased squared maximum mean discrepancy, cubic kernel. Around zero, negative too, if equal."""
-    read_as_asked: float
-    """Share of the images that the classifier reads as the digit that was asked for."""
+    read_as_asked: float | None
+    """Share of the images that the classifier reads as the digit that was asked for, if one was."""
     images: int
     """How many images were compared..."""
     reference: int
@@ -66,18 +66,17 @@ class HeldOut:
         self.classifier = classifier or load_classifier()
         self.reference = self._features(images[~is_aside])
 
-    def distances(self, images: Tensor, labels: Tensor) -> Distances:
-        """Distances of images (n, 1, 32, 32), n at least 2, asked for as labels (n,)."""
-        if len(images) < 2 or len(images) != len(labels):
-            raise ValueError(
-                f"expected at least 2 images and a label for each, got {len(images)} images and {len(labels)} labels"
-            )
+    def distances(self, images: Tensor, labels: Tensor | None) -> Distances:
+        """Distances of images (n, 1, 32, 32), n at least 2, asked for as labels (n,), or none."""
+        if len(images) < 2 or (labels is not None and len(images) != len(labels)):
+            count = "no labels" if labels is None else f"{len(labels)} labels"
+            raise ValueError(f"expected at least 2 images and a label for each, got {len(images)} images and {count}")
         features = self._features(images)
         read = self.classifier.head(features.to(images.dtype)).argmax(dim=1)
         return Distances(
             frechet=frechet_distance(self.reference, features),
             kernel=kernel_distance(self.reference, features),
-            read_as_asked=(read == labels).double().mean().item(),
+            read_as_asked=None if labels is None else (read == labels).double().mean().item(),
             images=len(features),
             reference=len(self.reference),
         )

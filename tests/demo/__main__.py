@@ -1,0 +1,11 @@
+"""``python -m demo``: see `demo.command`."""
+
+import sys
+
+try:
+    from .command import main
+
+    main()
+except KeyboardInterrupt:
+    print("\nStopped before the end.", file=sys.stderr)
+    sys.exit(130)

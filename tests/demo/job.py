@@ -1,0 +1,141 @@
+"""The batch job: the same digits, from the same noise, with each of several samplers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import lgs
+from lgs.digits import SIZE, UNLABELLED, Digits, DigitUNet
+
+SIGMA_MAX, SIGMA_MIN, RHO = 20.0, 0.03, 7.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """One way of sampling, a row of the demo's table."""
+
+    id: str
+    name: str
+    covariance: str
+    eta: float
+    steps: int
+    lanczos_steps: int = 0
+    any_digit: bool = False
+    """The model is not told which digit to draw."""
+
+    @property
+    def settings(self) -> str:
+        """In words: ``eta 1, 10 steps``."""
+        return f"{'any digit, ' if self.any_digit else ''}eta {self.eta:g}, {self.steps} steps"
+
+    def asked(self, labels: Tensor) -> Tensor:
+        """What the model is told to draw where ``labels`` are the digits of the batch."""
+        return torch.full_like(labels, UNLABELLED) if self.any_digit else labels
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations that a trajectory should take: one a step and one a JVP, none in the last step."""
+        return self.steps + self.lanczos_steps * (self.steps - 1)
+
+    def options(self, jvp: str) -> lgs.Options:
+        if self.covariance == "isotropic":
+            return lgs.Options(covariance="isotropic", eta=self.eta)
+        return lgs.Options(covariance=self.covariance, lanczos_steps=self.lanczos_steps, jvp=jvp, eta=self.eta)
+
+
+def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
+    """What the demo compares: the samplers of interest in ``steps`` reverse steps, and references.
+
+    Told which digit to draw, the model has little left to decide; told nothing, a step's posterior is
+    wide, and its covariance matters most.
+    """
+    two = Sampler("lgs-k2", "LGS, K = 2", "lanczos", eta, steps, lanczos_steps=2)
+    return (
+        Sampler("isotropic", "Isotropic", "isotropic", eta, steps),
+        Sampler("lgs-k1", "LGS, K = 1", "lanczos", eta, steps, lanczos_steps=1),
+        two,
+        Sampler("lgs-k3", "LGS, K = 3", "lanczos", eta, steps, lanczos_steps=3),
+        Sampler("ddim", "DDIM", "isotropic", 0.0, steps),
+        # What the same number of evaluations buys when it is spent on more steps.
+        Sampler("isotropic-more-steps", "Isotropic", "isotropic", eta, two.evaluations),
+        Sampler("any-isotropic", "Isotropic", "isotropic", eta, steps, any_digit=True),
+        Sampler("any-lgs-k2", "LGS, K = 2", "lanczos", eta, steps, lanczos_steps=2, any_digit=True),
+    )
+
+
+@dataclasses.dataclass
+class Result:
+    """What one sampler made, and what it cost."""
+
+    sampler: Sampler
+    images: Tensor
+    """(n, 1, 32, 32) in [-1, 1]: 0 to 9, again and again."""
+    model_evaluations: int
+    """Of one trajectory; a batch of images is evaluated at once."""
+    jvps: int
+    """Jacobian-vector products of one trajectory."""
+    seconds: float
+    """For all of the images."""
+
+
+def karras_sigmas(steps: int) -> Tensor:
+    """``steps`` noise levels from 20 to 0.03, then 0 (arXiv 2206.00364, equation 5)."""
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+    return torch.cat([(high + ramp * (low - high)) ** RHO, torch.zeros(1, dtype=torch.float64)]).float()
+
+
+def labels(per_digit: int) -> Tensor:
+    """Integer labels (10 * per_digit,): 0 to 9, again and again."""
+    return torch.arange(10).repeat(per_digit)
+
+
+def run(unet: DigitUNet, samplers: tuple[Sampler, ...], *, per_digit: int, jvp: str, seed: int) -> list[Result]:
+    """Every digit ``per_digit`` times with each of the samplers, with a progress bar.
+
+    Batch by batch, each sampler in turn: so all samplers are timed under the same conditions.
+    """
+    results = [Result(sampler, torch.empty(0, 1, SIZE, SIZE), 0, 0, 0.0) for sampler in samplers]
+    batches = labels(per_digit).tensor_split(-(-per_digit // 10))
+    # The first call is slow, through no fault of the sampler whose turn it is.
+    Digits(unet, labels(1))(torch.zeros(10, 1, SIZE, SIZE), torch.full((10,), SIGMA_MAX))
+    total = len(batches) * sum(sampler.evaluations for sampler in samplers)
+    with tqdm(total=total, unit=" evaluations", dynamic_ncols=True) as progress:
+        for number, batch in enumerate(batches):
+            for result in results:
+                progress.set_description(f"{result.sampler.name}, {result.sampler.settings}")
+                _run_batch(result, unet, batch, jvp, _seed(seed, number), progress)
+    return results
+
+
+def _seed(seed: int, batch: int) -> int:
+    # torch's CPU generator takes 32 bits of its seed.
+    return int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
+
+
+def _run_batch(result: Result, unet: DigitUNet, batch: Tensor, jvp: str, seed: int, progress: tqdm) -> None:
+    # One generator, from the same seed for each sampler: it draws the initial noise, then one
+    # draw a step, so that samplers differ in what they do with the noise and in nothing else.
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*_sigmas) -> Tensor:
+        return torch.randn(len(batch), 1, SIZE, SIZE, generator=generator)
+
+    def on_step(step: dict) -> None:
+        result.model_evaluations, result.jvps = step["model_evaluations"], step["jvps"]
+        last = float(step["sigma_next"]) == 0.0
+        progress.update(1 if last else 1 + result.sampler.lanczos_steps)
+
+    sigmas = karras_sigmas(result.sampler.steps)
+    x = draw() * sigmas[0]
+    start = time.perf_counter()
+    denoise = Digits(unet, result.sampler.asked(batch))
+    images = lgs.sample(denoise, x, sigmas, result.sampler.options(jvp), noise=draw, callback=on_step)
+    result.seconds += time.perf_counter() - start
+    result.images = torch.cat([result.images, images.clamp(-1, 1)])
