@@ -133,12 +133,12 @@ def test_pixels_are_enlarged_by_repetition(tmp_path):
 
 def test_table_has_a_row_for_each_sampler_and_says_what_it_rests_on():
     results = [job.Result(sampler, torch.zeros(20, 1, 32, 32), sampler.evaluations, 0, 1.5) for sampler in THREE_STEPS]
-    distances = Distances(frechet=12.345, kernel=0.01, read_as_asked=0.95, images=20, reference=4980)
+    distances = Distances(frechet=12.345, kernel=0.01, read_as_asked=0.95, variety=0.876, images=20, reference=4980)
 
     lines = report.table(results, [distances] * len(results), distances).splitlines()
 
     assert len({len(line) for line in lines[: 3 + len(results)]}) == 1
-    assert "12.345" in lines[2] and "95.0%" in lines[2]
+    assert lines[2].split()[-4:] == ["12.345", "0.0100", "95.0%", "0.88"]
     assert "20 digits to 4,980 held-out real ones" in "\n".join(lines)
 
 

@@ -38,6 +38,8 @@ class Distances:
     """Unbiased squared maximum mean discrepancy, cubic kernel. Around zero, negative too, if equal."""
     read_as_asked: float | None
     """Share of the images that the classifier reads as the digit that was asked for, if one was."""
+    variety: float | None
+    """Variance of the pixels among images of one digit, real digits' being 1, if two or more of each were asked for."""
     images: int
     """How many images were compared..."""
     reference: int
@@ -47,45 +49,56 @@ class Distances:
 class HeldOut:
     """The held-out real digits: a reference to measure against, and a set of real digits aside.
 
-    ``aside`` of the 5,000 (the same number of each digit) are left out of the reference, so that
-    real digits can be measured like generated ones: the distance that a perfect sampler would get.
+    ``aside`` of the 5,000 (the same number of each digit, drawn at random) are left out of the
+    reference, so that real digits can be measured like generated ones: the distance that a perfect
+    sampler would get.
     """
 
     def __init__(self, aside: int = 1000, classifier: DigitClassifier | None = None):
         images, labels = held_out_digits()
         if aside % 10 or not 0 <= aside <= len(images) // 2:
             raise ValueError(f"aside: expected a multiple of 10 from 0 to {len(images) // 2}, got {aside}")
-        rank = torch.zeros_like(labels)
-        for digit in range(10):
-            chosen = labels == digit
-            rank[chosen] = torch.arange(int(chosen.sum()))
-        is_aside = rank < aside // 10
-        order = torch.argsort(rank[is_aside] * 10 + labels[is_aside])
-        self.real = images[is_aside][order], labels[is_aside][order]
+        # By chance, not in their order: neighbours in MNIST were written by the same people.
+        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        by_digit = torch.stack([shuffled[labels[shuffled] == digit] for digit in range(10)], dim=1)
+        apart, rest = by_digit[: aside // 10].flatten(), by_digit[aside // 10 :].flatten()
+        self.real = images[apart], labels[apart]
         """Images (aside, 1, 32, 32) and labels: 0 to 9, again and again."""
         self.classifier = classifier or load_classifier()
-        self.reference = self._features(images[~is_aside])
+        self.reference = self._features(images[rest])
+        self._variance = _variance_within(images[rest], labels[rest])
 
     def distances(self, images: Tensor, labels: Tensor | None) -> Distances:
         """Distances of images (n, 1, 32, 32), n at least 2, asked for as labels (n,), or none."""
         if len(images) < 2 or (labels is not None and len(images) != len(labels)):
             count = "no labels" if labels is None else f"{len(labels)} labels"
             raise ValueError(f"expected at least 2 images and a label for each, got {len(images)} images and {count}")
+        # Clamped because an image file is: what lies outside black and white cannot be seen.
+        images = images.clamp(-1, 1)
         features = self._features(images)
         read = self.classifier.head(features.to(images.dtype)).argmax(dim=1)
         return Distances(
             frechet=frechet_distance(self.reference, features),
             kernel=kernel_distance(self.reference, features),
             read_as_asked=None if labels is None else (read == labels).double().mean().item(),
+            variety=self._variety(images, labels),
             images=len(features),
             reference=len(self.reference),
         )
 
+    def _variety(self, images: Tensor, labels: Tensor | None) -> float | None:
+        if labels is None or labels.bincount(minlength=10).min() < 2:
+            return None
+        return _variance_within(images, labels) / self._variance
+
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        # Clamped because an image file is: what lies outside black and white cannot be seen.
-        parts = (self.classifier.features(part.clamp(-1, 1)) for part in images.split(500))
-        return torch.cat(list(parts)).double()
+        return torch.cat([self.classifier.features(part) for part in images.split(500)]).double()
+
+
+def _variance_within(images: Tensor, labels: Tensor) -> float:
+    """Unbiased variance of a pixel among images of the same digit, mean over pixels and digits."""
+    return torch.stack([images[labels == digit].var(dim=0).mean() for digit in range(10)]).mean().item()
 
 
 class _Given(nn.Identity):

@@ -66,28 +66,49 @@ def test_real_digits_are_near_noise_is_far(held_out):
 
     assert (real.images, real.reference) == (1000, 4000)
     assert real.read_as_asked > 0.99
+    assert real.variety == pytest.approx(1, abs=0.05)
     assert far.frechet > 100 * real.frechet
     assert far.kernel > 100 * abs(real.kernel)
     assert far.read_as_asked < 0.3
 
 
-def test_less_variety_is_farther(held_out):
+def test_two_halves_of_the_real_digits_are_as_near_as_can_be():
+    halves = HeldOut(aside=2500)
+
+    distances = halves.distances(*halves.real)
+
+    assert 0 < distances.frechet < 0.05
+    assert abs(distances.kernel) < 0.01
+
+
+def test_less_variety_is_farther_and_is_told(held_out):
     images, labels = held_out.real
     means = torch.stack([images[labels == digit].mean(dim=0) for digit in range(10)])
-    nearest = (images - means[labels]).flatten(1).norm(dim=1).view(-1, 10).argsort(dim=0)[:50] * 10 + torch.arange(10)
 
-    all_kinds = held_out.distances(images[:500], labels[:500])
-    one_kind = held_out.distances(images[nearest.flatten()], labels[nearest.flatten()])
+    real = held_out.distances(images, labels)
+    nearer = held_out.distances(images + 0.1 * (means[labels] - images), labels)
 
-    assert one_kind.read_as_asked >= all_kinds.read_as_asked
-    assert one_kind.frechet > 1.2 * all_kinds.frechet
+    assert nearer.frechet > 2 * real.frechet
+    assert nearer.variety == pytest.approx(0.9**2 * real.variety, rel=1e-4)
 
 
-def test_real_digits_aside_come_in_order(held_out):
+def test_what_was_not_asked_for_is_not_judged(held_out):
+    images, labels = held_out.real
+
+    any_digit = held_out.distances(images, None)
+    one_of_each = held_out.distances(images[:10], labels[:10])
+
+    assert any_digit.read_as_asked is None and any_digit.variety is None
+    assert any_digit.frechet == held_out.distances(images, labels).frechet
+    assert one_of_each.read_as_asked is not None and one_of_each.variety is None
+
+
+def test_real_digits_aside_come_in_order_and_are_not_in_the_reference(held_out):
     images, labels = held_out.real
 
     assert labels.equal(torch.arange(10).repeat(100))
-    assert len(images) == len(labels)
+    assert len(images.unique(dim=0)) == 1000
+    assert not (torch.cdist(held_out._features(images), held_out.reference) == 0).any()
 
 
 @pytest.mark.parametrize("aside", [-10, 15, 2510])
@@ -100,3 +121,5 @@ def test_images_without_their_labels_are_refused(held_out):
     images, labels = held_out.real
     with pytest.raises(ValueError, match="got 20 images and 10 labels"):
         held_out.distances(images[:20], labels[:10])
+    with pytest.raises(ValueError, match="at least 2 images"):
+        held_out.distances(images[:1], None)
