@@ -38,12 +38,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     footnote = f"Distances: {report.basis(measured[0])}."
     blocks = [
-        pictures.Block(result.sampler.name, report.caption(result, distances), result.images)
+        pictures.Block(result.sampler.title, report.caption(result, distances), result.images)
         for result, distances in zip(results, measured, strict=True)
     ]
     files = [f"{result.sampler.id}.png" for result in results]
-    for file, block in zip(files, blocks, strict=True):
-        pictures.save_grid(args.out / file, block, footnote)
+    for file, block, result in zip(files, blocks, results, strict=True):
+        rows = "?" * 10 if result.sampler.any_digit else "0123456789"
+        pictures.save_grid(args.out / file, block, rows, footnote)
     files.append("overview.png")
     pictures.save_overview(
         args.out / files[-1],

@@ -30,9 +30,13 @@ class Sampler:
     """The model is not told which digit to draw."""
 
     @property
+    def title(self) -> str:
+        return f"{self.name}, any digit" if self.any_digit else self.name
+
+    @property
     def settings(self) -> str:
         """In words: ``eta 1, 10 steps``."""
-        return f"{'any digit, ' if self.any_digit else ''}eta {self.eta:g}, {self.steps} steps"
+        return f"eta {self.eta:g}, {self.steps} steps"
 
     def asked(self, labels: Tensor) -> Tensor:
         """What the model is told to draw where ``labels`` are the digits of the batch."""
@@ -109,7 +113,7 @@ def run(unet: DigitUNet, samplers: tuple[Sampler, ...], *, per_digit: int, jvp: 
     with tqdm(total=total, unit=" evaluations", dynamic_ncols=True) as progress:
         for number, batch in enumerate(batches):
             for result in results:
-                progress.set_description(f"{result.sampler.name}, {result.sampler.settings}")
+                progress.set_description(f"{result.sampler.title}, {result.sampler.settings}")
                 _run_batch(result, unet, batch, jvp, _seed(seed, number), progress)
     return results
 

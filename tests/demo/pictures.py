@@ -32,20 +32,20 @@ class Block:
     """(n, 1, 32, 32) in [-1, 1]: 0 to 9, again and again."""
 
 
-def save_grid(file: Path, block: Block, footnote: str, columns: int = 12) -> None:
-    """One set: a row for each digit, up to ``columns`` of each."""
+def save_grid(file: Path, block: Block, rows: str, footnote: str, columns: int = 12) -> None:
+    """One set in ten rows, up to ``columns`` images in each; ``rows`` has what was asked for in each, ? being any."""
     columns = min(columns, len(block.images) // 10)
     tiles, label = _tiles(block.images[: 10 * columns]), 34
     page = _Page(width=2 * MARGIN + label + max(columns, 9) * STEP - GAP)
     page.title(block.name, "   ·   ".join(block.notes))
-    for digit in range(10):
-        page.text(MARGIN, TILE // 2, str(digit), size=16, color=FAINT, middle=True)
+    for row, digit in enumerate(rows):
+        page.text(MARGIN, TILE // 2, digit, size=16, color=FAINT, middle=True)
         for column in range(columns):
-            page.tile(MARGIN + label + column * STEP, 0, tiles[10 * column + digit])
+            page.tile(MARGIN + label + column * STEP, 0, tiles[10 * column + row])
         page.down(STEP)
     page.down(12)
-    page.text(MARGIN, 0, footnote, size=11, color=FAINT)
-    page.down(12)
+    page.text(MARGIN, 0, footnote, size=13, color=FAINT)
+    page.down(14)
     page.save(file)
 
 

@@ -23,13 +23,17 @@ def caption(result: Result, distances: Distances) -> list[str]:
     return [
         result.sampler.settings.replace("eta", "η ="),
         f"{result.model_evaluations} model evaluations",
-        f"Fréchet {distances.frechet:.3f}, kernel {distances.kernel:.4f}",
+        _both(distances),
     ]
 
 
 def real_caption(real: Distances) -> list[str]:
     """The lines beside real digits."""
-    return ["held out from training", f"Fréchet {real.frechet:.3f}, kernel {real.kernel:.4f}"]
+    return ["held out from training", _both(real)]
+
+
+def _both(distances: Distances) -> str:
+    return f"Fréchet {distances.frechet:.3f}, kernel {distances.kernel:z.4f}"
 
 
 def basis(measured: Distances) -> str:
@@ -90,7 +94,7 @@ def _cells(distances: Distances) -> tuple[str, ...]:
     read, variety = distances.read_as_asked, distances.variety
     return (
         f"{distances.frechet:.3f}",
-        f"{distances.kernel:.4f}",
+        f"{distances.kernel:z.4f}",
         "" if read is None else f"{read:.1%}",
         "" if variety is None else f"{variety:.2f}",
     )

@@ -122,7 +122,7 @@ def test_pixels_are_enlarged_by_repetition(tmp_path):
     images = torch.linspace(-1, 1, 10 * 32 * 32).view(10, 1, 32, 32)
     file = tmp_path / "grid.png"
 
-    pictures.save_grid(file, pictures.Block("Name", ["note"], images), "footnote")
+    pictures.save_grid(file, pictures.Block("Name", ["note"], images), "0123456789", "footnote")
 
     with Image.open(file) as picture:
         page = np.asarray(picture.convert("L"))
