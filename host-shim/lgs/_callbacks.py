@@ -104,89 +104,73 @@ _FUNCTIONS: set[Callable] = set()
 """The Python functions behind the C callbacks."""
 
 
-def _callback(kind):
-    def make(function):
-        _FUNCTIONS.add(function)
-        return kind(function)
+def _callback(kind, even_when_stopping: bool = False):
+    """Makes a C callback of ``body(call, ...)``, which does its work or raises."""
+
+    def make(body):
+        def entry(context, *arguments):
+            call = _calls[context]
+            try:
+                if call.stopping and not even_when_stopping:
+                    return STOP
+                body(call, *arguments)
+                return CONTINUE
+            except BaseException as exception:
+                return call.failed(exception)
+
+        _FUNCTIONS.add(entry)
+        return kind(entry)
 
     return make
 
 
 @_callback(_native.DenoiseCallback)
-def _denoise(context, x, sigma, out):
-    call = _calls[context]
-    try:
-        if call.stopping:
-            return STOP
-        borrow = _tensors.borrow
-        denoised = call.denoise(borrow(call.engine, x), borrow(call.engine, sigma))
-        out[0] = _tensors.give(_expect_tensor("denoise", denoised))
-        return CONTINUE
-    except BaseException as exception:
-        return call.failed(exception)
+def _denoise(call, x, sigma, out):
+    borrow = _tensors.borrow
+    denoised = call.denoise(borrow(call.engine, x), borrow(call.engine, sigma))
+    out[0] = _tensors.give(_expect_tensor("denoise", denoised))
 
 
 @_callback(_native.NoiseCallback)
-def _noise(context, sigma, sigma_next, out):
-    call = _calls[context]
-    try:
-        if call.stopping:
-            return STOP
-        out[0] = _tensors.give(_expect_tensor("noise", call.noise(sigma, sigma_next)))
-        return CONTINUE
-    except BaseException as exception:
-        return call.failed(exception)
+def _noise(call, sigma, sigma_next, out):
+    out[0] = _tensors.give(_expect_tensor("noise", call.noise(sigma, sigma_next)))
 
 
 @_callback(_native.ProgressCallback)
-def _progress(context, progress):
-    call = _calls[context]
-    try:
-        if call.stopping:
-            return STOP
-        if call.progress is not None:
-            p = progress.contents
-            call.progress(
-                {
-                    "x": _tensors.borrow(call.engine, p.x),
-                    "i": p.step,
-                    "steps": p.steps,
-                    "sigma": p.sigma,
-                    "sigma_hat": p.sigma,
-                    "sigma_next": p.sigma_next,
-                    "denoised": _tensors.borrow(call.engine, p.denoised),
-                    "model_evaluations": p.model_evaluations,
-                    "jvps": p.jvps,
-                    "jvp": JVP_NAMES[p.jvp],
-                    "lanczos_error": p.lanczos_error,
-                }
-            )
-        return CONTINUE
-    except BaseException as exception:
-        return call.failed(exception)
+def _progress(call, progress):
+    if call.progress is None:
+        return
+    p = progress.contents
+    call.progress(
+        {
+            "x": _tensors.borrow(call.engine, p.x),
+            "i": p.step,
+            "steps": p.steps,
+            "sigma": p.sigma,
+            "sigma_hat": p.sigma,
+            "sigma_next": p.sigma_next,
+            "denoised": _tensors.borrow(call.engine, p.denoised),
+            "model_evaluations": p.model_evaluations,
+            "jvps": p.jvps,
+            "jvp": JVP_NAMES[p.jvp],
+            "lanczos_error": p.lanczos_error,
+        }
+    )
 
 
-@_callback(_native.ForwardAdCallback)
-def _forward_ad(context, is_open):
-    call = _calls[context]
-    try:
-        call.differentiating = bool(is_open)
-        if not is_open:
-            call.forward_level.close()
-        elif call.stopping:
-            return STOP
-        else:
-            call.forward_level.open()
-        return CONTINUE
-    except BaseException as exception:
-        return call.failed(exception)
+@_callback(_native.ForwardAdCallback, even_when_stopping=True)
+def _forward_ad(call, is_open):
+    call.differentiating = bool(is_open)
+    if is_open:
+        call.forward_level.open()
+    else:
+        call.forward_level.close()
 
 
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 
 
-@_callback(_native.LogCallback)
-def log_callback(_context, level, message):
+def _log(_context, level, message):
     try:
         # Hosts print the message without the logger's name.
         log.log(_LEVELS.get(level, logging.DEBUG), "LGS: %s", message.decode())
@@ -198,6 +182,11 @@ def log_callback(_context, level, message):
         call = _current.stack[-1]
         call.exception, call.stopping = exception, True
         return STOP
+
+
+_FUNCTIONS.add(_log)
+log_callback = _native.LogCallback(_log)
+"""For an engine, whose messages go to the logger ``lgs``."""
 
 
 def _expect_tensor(name: str, value: Any) -> Tensor:
