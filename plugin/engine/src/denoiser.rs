@@ -110,8 +110,8 @@ impl Layout {
 }
 
 /// Calls the model, checks what comes back, and counts.
-pub struct Evaluator<'m> {
-    model: &'m mut dyn Denoiser,
+pub struct Evaluator<'m, M: Denoiser + ?Sized> {
+    model: &'m mut M,
     pub layout: Layout,
     /// How to differentiate: learnt once, kept for the trajectory.
     pub(crate) method: Method,
@@ -123,8 +123,8 @@ pub struct Evaluator<'m> {
     pub jvps: u64,
 }
 
-impl<'m> Evaluator<'m> {
-    pub fn new(model: &'m mut dyn Denoiser, layout: Layout, method: Method, precision: Option<Kind>) -> Self {
+impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
+    pub fn new(model: &'m mut M, layout: Layout, method: Method, precision: Option<Kind>) -> Self {
         Self { model, layout, method, precision, model_evaluations: 0, jvps: 0 }
     }
 
@@ -141,7 +141,7 @@ impl<'m> Evaluator<'m> {
     }
 
     /// The model itself, for what is not an evaluation.
-    pub fn model(&mut self) -> &mut (dyn Denoiser + 'm) {
+    pub fn model(&mut self) -> &mut M {
         self.model
     }
 

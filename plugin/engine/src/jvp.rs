@@ -13,7 +13,7 @@ use std::{
 use tch::{Kind, Tensor};
 
 use crate::{
-    denoiser::Evaluator,
+    denoiser::{Denoiser, Evaluator},
     error::{Error, Result},
 };
 
@@ -60,16 +60,16 @@ impl Method {
 }
 
 /// D linearized at one (x, σ): D(x) and J v, each evaluated when first asked for.
-pub struct Linearization<'e, 'm> {
-    evaluator: &'e mut Evaluator<'m>,
+pub struct Linearization<'e, 'm, M: Denoiser + ?Sized> {
+    evaluator: &'e mut Evaluator<'m, M>,
     x: Tensor,
     sigma: f64,
     denoised: Option<Tensor>,
 }
 
-impl<'e, 'm> Linearization<'e, 'm> {
+impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
     /// x (batch, ...) in the sampler's dtype.
-    pub fn new(evaluator: &'e mut Evaluator<'m>, x: &Tensor, sigma: f64) -> Self {
+    pub fn new(evaluator: &'e mut Evaluator<'m, M>, x: &Tensor, sigma: f64) -> Self {
         Self { evaluator, x: x.shallow_clone(), sigma, denoised: None }
     }
 

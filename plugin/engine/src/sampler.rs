@@ -70,74 +70,71 @@ pub trait Host: Denoiser {
 /// A trajectory from x (batch, ...) at `sigmas[0]` down to the last of `sigmas`; like x.
 ///
 /// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does.
-pub fn sample(host: &mut dyn Host, options: &Options, x: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
+pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
     check_sigmas(options.process, sigmas)?;
     check_options(options, &layout)?;
     check_finite("x", x)?;
-    let model_kind = layout.model_kind;
-    let kind = layout.kind;
+    let (kind, model_kind) = (layout.kind, layout.model_kind);
     let steps = sigmas.len() - 1;
-    let mut method = options.jvp.into();
-    let (mut model_evaluations, mut jvps) = (0, 0);
+    let mut evaluator = Evaluator::new(host, layout, options.jvp.into(), options.precision);
     let mut x = x.f_to_kind(kind)?;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
-        let place = format!("step {} of {steps} (sigma {sigma:.6})", step + 1);
         let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
+        let place = format!("step {} of {steps} (sigma {sigma:.6})", step + 1);
         // On the last step the mean alone is wanted: x_0 is D(x).
-        let adds_noise = sigma_next > 0.0 && options.s_noise > 0.0;
-        let z = match adds_noise && options.needs_noise(&kernel) {
+        let (denoised, noise) = match sigma_next > 0.0 && options.adds_noise(&kernel) {
             true => {
-                let z = host.noise(sigma, sigma_next)?;
-                Some(layout.working("the noise", &z).map_err(|error| error.at(&place))?)
+                let z = evaluator.model().noise(sigma, sigma_next)?;
+                let z = evaluator.layout.working("the noise", &z).map_err(|error| error.at(&place))?;
+                step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
             }
-            false => None,
-        };
-        let (denoised, noise, evaluator) = {
-            let mut evaluator = Evaluator::new(as_denoiser(host), layout.clone(), method, options.precision);
-            let outcome = match &z {
-                Some(z) => step_noise(&mut evaluator, options, &kernel, &x, sigma, z),
-                None => denoised_only(&mut evaluator, &x, sigma),
-            };
-            let (denoised, noise) = outcome.map_err(|error| error.at(&place))?;
-            (denoised, noise, (evaluator.method, evaluator.model_evaluations, evaluator.jvps))
-        };
-        method = evaluator.0;
-        model_evaluations += evaluator.1;
-        jvps += evaluator.2;
-        host.progress(&Progress {
+            false => denoised_only(&mut evaluator, &x, sigma),
+        }
+        .map_err(|error| error.at(&place))?;
+        let progress = Progress {
             step,
             steps,
             sigma,
             sigma_next,
-            model_evaluations,
-            jvps,
-            jvp: method.kind(),
+            model_evaluations: evaluator.model_evaluations,
+            jvps: evaluator.jvps,
+            jvp: evaluator.method.kind(),
             lanczos_error: noise.as_ref().and_then(|noise| noise.error),
             x: &x.f_to_kind(model_kind)?,
             denoised: &denoised.f_to_kind(model_kind)?,
-        })?;
+        };
+        evaluator.model().progress(&progress)?;
         x = match sigma_next > 0.0 {
-            true => {
-                let mean = x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?;
-                match noise {
-                    Some(noise) if options.s_noise == 1.0 => mean.f_add(&noise.value)?,
-                    Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
-                    None => mean,
-                }
-            }
+            true => reverse_step(&kernel, options.s_noise, &x, &denoised, noise)?,
             false => denoised,
         };
     }
     Ok(x.f_to_kind(model_kind)?)
 }
 
+/// A x + B D(x) + s_noise Σ^{1/2} z.
+fn reverse_step(
+    kernel: &ReverseStep,
+    s_noise: f64,
+    x: &Tensor,
+    denoised: &Tensor,
+    noise: Option<Noise>,
+) -> Result<Tensor> {
+    let mean = x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?;
+    Ok(match noise {
+        Some(noise) if s_noise == 1.0 => mean.f_add(&noise.value)?,
+        Some(noise) => mean.f_add(&noise.value.f_mul_scalar(s_noise)?)?,
+        None => mean,
+    })
+}
+
 /// Σ^{1/2} z of the step σ → σ' at x, without s_noise; x, z and the result (batch, ...).
 ///
 /// σ' = 0 gives the square root of the posterior covariance of x_0 itself.
-pub fn reverse_noise(
-    model: &mut dyn Denoiser,
+pub fn reverse_noise<M: Denoiser + ?Sized>(
+    model: &mut M,
     options: &Options,
     x: &Tensor,
     sigma: f64,
@@ -169,8 +166,8 @@ pub fn reverse_noise(
 }
 
 /// D(x, σ) and J v at x; x, v and both results (batch, ...).
-pub fn jvp(
-    model: &mut dyn Denoiser,
+pub fn jvp<M: Denoiser + ?Sized>(
+    model: &mut M,
     options: &Options,
     x: &Tensor,
     sigma: f64,
@@ -204,7 +201,11 @@ struct Noise {
 }
 
 /// D(x) alone.
-fn denoised_only(evaluator: &mut Evaluator<'_>, x: &Tensor, sigma: f64) -> Result<(Tensor, Option<Noise>)> {
+fn denoised_only<M: Denoiser + ?Sized>(
+    evaluator: &mut Evaluator<'_, M>,
+    x: &Tensor,
+    sigma: f64,
+) -> Result<(Tensor, Option<Noise>)> {
     let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
     match all_finite(&denoised)? {
         true => Ok((denoised, None)),
@@ -213,8 +214,8 @@ fn denoised_only(evaluator: &mut Evaluator<'_>, x: &Tensor, sigma: f64) -> Resul
 }
 
 /// D(x) and Σ^{1/2} z.
-fn step_noise(
-    evaluator: &mut Evaluator<'_>,
+fn step_noise<M: Denoiser + ?Sized>(
+    evaluator: &mut Evaluator<'_, M>,
     options: &Options,
     kernel: &ReverseStep,
     x: &Tensor,
@@ -303,14 +304,10 @@ fn step_noise(
 
 impl Options {
     /// Whether a step adds any noise at all: DDIM (isotropic, η = 0) does not.
-    fn needs_noise(&self, kernel: &ReverseStep) -> bool {
-        kernel.isotropic > 0.0 || (self.covariance == Covariance::Lanczos && kernel.covariance > 0.0)
+    fn adds_noise(&self, kernel: &ReverseStep) -> bool {
+        let has_covariance = self.covariance == Covariance::Lanczos && kernel.covariance > 0.0;
+        self.s_noise > 0.0 && (kernel.isotropic > 0.0 || has_covariance)
     }
-}
-
-/// The model that a host has.
-fn as_denoiser(host: &mut dyn Host) -> &mut dyn Denoiser {
-    host
 }
 
 fn not_finite(what: &str) -> Error {
