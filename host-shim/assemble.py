@@ -51,7 +51,7 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     loaded keeps them, and an interrupted run leaves the old folder."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(ROOT / "host-shim" / "comfyui", fresh, ignore=ignored)
     shutil.copytree(ROOT / "host-shim" / "lgs", fresh / "lgs", ignore=ignored)
     shutil.copytree(ROOT / "manifests", fresh / "manifests", ignore=shutil.ignore_patterns("engines.json"))
