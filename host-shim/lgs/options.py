@@ -20,6 +20,8 @@ class Options:
     ========================== ============================================= =============
     ``covariance``             ``"lanczos"``, ``"isotropic"``                ``"lanczos"``
     ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
+    ``lanczos_min_sigma``      steps that start below this noise level are   0.0
+                               isotropic, at no extra cost
     ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
     ``s_noise``                factor on the noise that each step adds       1.0
     ``jvp``                    ``"auto"``, ``"forward"``,                    ``"auto"``

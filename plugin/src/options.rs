@@ -28,6 +28,7 @@ struct Values {
     eta: f64,
     s_noise: f64,
     tolerance: f64,
+    lanczos_min_sigma: f64,
 }
 
 /// Checks a JSON object of options; an empty text is an empty object.
@@ -142,6 +143,7 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
         eta: values.eta,
         s_noise: values.s_noise,
         tolerance: values.tolerance,
+        lanczos_min_sigma: values.lanczos_min_sigma,
     })
 }
 

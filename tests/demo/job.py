@@ -26,6 +26,8 @@ class Sampler:
     eta: float
     steps: int
     lanczos_steps: int = 0
+    min_sigma: float = 0.0
+    """Noise level below which steps are isotropic."""
     any_digit: bool = False
     """The model is not told which digit to draw."""
 
@@ -44,13 +46,28 @@ class Sampler:
 
     @property
     def evaluations(self) -> int:
-        """Model evaluations that a trajectory should take: one a step and one a JVP, none in the last step."""
-        return self.steps + self.lanczos_steps * (self.steps - 1)
+        """Model evaluations that a trajectory should take: one a step and one a JVP."""
+        return self.steps + self.jvps
+
+    @property
+    def jvps(self) -> int:
+        """Jacobian-vector products that it should take: none in the last step, nor below ``min_sigma``."""
+        return sum(self.jvps_at(sigma) for sigma in karras_sigmas(self.steps)[:-2].tolist())
+
+    def jvps_at(self, sigma: float) -> int:
+        """The same for a step that starts at ``sigma`` and is not the last."""
+        return self.lanczos_steps if sigma >= self.min_sigma else 0
 
     def options(self, jvp: str) -> lgs.Options:
         if self.covariance == "isotropic":
             return lgs.Options(covariance="isotropic", eta=self.eta)
-        return lgs.Options(covariance=self.covariance, lanczos_steps=self.lanczos_steps, jvp=jvp, eta=self.eta)
+        return lgs.Options(
+            covariance=self.covariance,
+            lanczos_steps=self.lanczos_steps,
+            lanczos_min_sigma=self.min_sigma,
+            jvp=jvp,
+            eta=self.eta,
+        )
 
 
 def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
@@ -65,6 +82,7 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
         Sampler("lgs-k1", "LGS, K = 1", "lanczos", eta, steps, lanczos_steps=1),
         two,
         Sampler("lgs-k3", "LGS, K = 3", "lanczos", eta, steps, lanczos_steps=3),
+        Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", "lanczos", eta, steps, lanczos_steps=2, min_sigma=3.0),
         Sampler("ddim", "DDIM", "isotropic", 0.0, steps),
         # What the same number of evaluations buys when it is spent on more steps.
         Sampler("isotropic-more-steps", "Isotropic", "isotropic", eta, two.evaluations),
@@ -134,7 +152,7 @@ def _run_batch(result: Result, unet: DigitUNet, batch: Tensor, jvp: str, seed: i
     def on_step(step: dict) -> None:
         result.model_evaluations, result.jvps = step["model_evaluations"], step["jvps"]
         last = float(step["sigma_next"]) == 0.0
-        progress.update(1 if last else 1 + result.sampler.lanczos_steps)
+        progress.update(1 if last else 1 + result.sampler.jvps_at(float(step["sigma"])))
 
     sigmas = karras_sigmas(result.sampler.steps)
     x = draw() * sigmas[0]

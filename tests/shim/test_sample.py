@@ -185,6 +185,30 @@ def test_a_tolerance_saves_products_and_keeps_the_error():
     assert used[0.3] < used[0.03] < used[0.003] < 20
 
 
+def test_below_a_noise_level_steps_are_isotropic_and_cost_one_evaluation():
+    gaussian = Gaussian(64, 1.6)
+    x = torch.randn(2, 64, dtype=torch.float64) * 5
+    sigmas = [5.0, 2.0, 1.0, 0.3, 0.0]
+    seen = []
+    options = {"lanczos_steps": 3, "jvp": "finite-difference"}
+
+    def run(sigmas, x, **more):
+        torch.manual_seed(0)
+        return lgs.sample(gaussian.denoiser(), x, sigmas, options | more, callback=seen.append)
+
+    split = run(sigmas, x, lanczos_min_sigma=2.0)
+    assert [p["model_evaluations"] for p in seen] == [4, 8, 9, 10]
+    seen.clear()
+    high = run([5.0, 2.0, 1.0], x)
+    low = lgs.sample(gaussian.denoiser(), high, [1.0, 0.3, 0.0], {"covariance": "isotropic"})
+    torch.testing.assert_close(split, low)
+    z = torch.randn(2, 64, dtype=torch.float64)
+    torch.testing.assert_close(
+        lgs.reverse_noise(gaussian.denoiser(), x, 1.0, 0.3, z, {"lanczos_min_sigma": 2.0}),
+        lgs.reverse_noise(gaussian.denoiser(), x, 1.0, 0.3, z, {"covariance": "isotropic"}),
+    )
+
+
 def test_equal_noise_levels_stand_still():
     gaussian = Gaussian(16, 1.0)
     x = torch.randn(2, 16, dtype=torch.float64)

@@ -87,6 +87,8 @@ pub struct SamplerOptions {
     pub s_noise: f64,
     /// Relative error of the noise at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
+    /// Steps that start below this σ take the isotropic covariance.
+    pub lanczos_min_sigma: f64,
 }
 
 /// Where a trajectory is, once a step, before x moves on.

@@ -177,6 +177,7 @@ fn options_of(options: &SamplerOptions) -> Options {
         eta: options.eta,
         s_noise: options.s_noise,
         tolerance: options.tolerance,
+        lanczos_min_sigma: options.lanczos_min_sigma,
     }
 }
 

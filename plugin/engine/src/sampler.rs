@@ -28,6 +28,8 @@ pub enum Covariance {
 pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
+    /// Steps that start below this σ take the isotropic covariance.
+    pub lanczos_min_sigma: f64,
     pub jvp: Jvp,
     /// What the model computes in, where that is not the dtype of x.
     pub precision: Option<Kind>,
@@ -81,6 +83,7 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
     let mut evaluator = Evaluator::new(host, layout, options.jvp.into(), options.precision);
     let mut x = x.f_to_kind(kind)?;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
+        let options = options.at(sigma);
         let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
         let place = format!("step {} of {steps} (sigma {sigma:.6})", step + 1);
         // On the last step the mean alone is wanted: x_0 is D(x).
@@ -88,7 +91,7 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             true => {
                 let z = evaluator.model().noise(sigma, sigma_next)?;
                 let z = evaluator.layout.working("the noise", &z).map_err(|error| error.at(&place))?;
-                step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
+                step_noise(&mut evaluator, &options, &kernel, &x, sigma, &z)
             }
             false => denoised_only(&mut evaluator, &x, sigma),
         }
@@ -155,9 +158,10 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
     let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
     let x = x.f_to_kind(layout.kind)?;
     let mut evaluator = Evaluator::new(model, layout, options.jvp.into(), options.precision);
+    let options = options.at(sigma);
     let noise = match options.covariance {
         Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
-        Covariance::Lanczos => step_noise(&mut evaluator, options, &kernel, &x, sigma, &z)
+        Covariance::Lanczos => step_noise(&mut evaluator, &options, &kernel, &x, sigma, &z)
             .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
             .1
             .map_or_else(|| z.f_zeros_like(), |noise| Ok(noise.value))?,
@@ -303,6 +307,14 @@ fn step_noise<M: Denoiser + ?Sized>(
 }
 
 impl Options {
+    /// The options of a step that starts at σ.
+    fn at(&self, sigma: f64) -> Self {
+        match sigma < self.lanczos_min_sigma {
+            true => Self { covariance: Covariance::Isotropic, ..*self },
+            false => *self,
+        }
+    }
+
     /// Whether a step adds any noise at all: DDIM (isotropic, η = 0) does not.
     fn adds_noise(&self, kernel: &ReverseStep) -> bool {
         let has_covariance = self.covariance == Covariance::Lanczos && kernel.covariance > 0.0;
@@ -369,6 +381,7 @@ fn check_options(options: &Options, layout: &Layout) -> Result<()> {
         ("eta", options.eta, 0.0, 1.0),
         ("s_noise", options.s_noise, 0.0, f64::MAX),
         ("tolerance", options.tolerance, 0.0, f64::MAX),
+        ("lanczos_min_sigma", options.lanczos_min_sigma, 0.0, f64::MAX),
     ] {
         if !(low..=high).contains(&value) {
             return Err(Error::Argument(format!("{name}: expected {low} to {high}, got {value}")));

@@ -121,6 +121,7 @@ pub const OPTIONS: Options = Options {
     eta: 1.0,
     s_noise: 1.0,
     tolerance: 0.0,
+    lanczos_min_sigma: 0.0,
 };
 
 /// The message of an error.
