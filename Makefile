@@ -8,7 +8,9 @@
 PYTHON3 ?= python3
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-LIBRARIES := target/release
+# Wherever cargo is told elsewhere to put what it builds: the folder is assembled from here.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+LIBRARIES := $(CARGO_TARGET_DIR)/release
 
 # torch-sys asks the first python3 on the PATH where its torch is.
 export LIBTORCH_USE_PYTORCH := 1
