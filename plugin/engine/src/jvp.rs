@@ -202,7 +202,7 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
 /// h v per number, in units of σ, for a model that computes in `precision`.
 ///
 /// Measured on the bundled model at σ from 0.05 to 20: in float32 the error of J v is smallest near
-/// 3·10⁻³ and within a factor of two of that from 10⁻³ to 5·10⁻³; in float16 it is smallest near 5·10⁻² (7 to 20 %), in bfloat16 near 0.15 (18 to 54 %).
+/// 3·10⁻³ and within a factor of two of that from 10⁻³ to 5·10⁻³; in float16 it is smallest near 5·10⁻² (7 to 25 %), in bfloat16 near 0.15 (17 to 66 %).
 fn step_fraction(precision: Kind) -> f64 {
     match precision {
         Kind::Double => 1e-5,
