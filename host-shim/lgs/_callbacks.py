@@ -10,8 +10,9 @@ import itertools
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable
-from ctypes import sizeof
+from ctypes import pointer, sizeof
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,26 +38,40 @@ class Call:
         denoise: Callable[[Tensor, Tensor], Tensor] | None = None,
         noise: Callable[[float, float], Tensor] | None = None,
         progress: Callable[[dict[str, Any]], Any] | None = None,
+        *,
+        items: int = 0,
+        choice: _native.Choice | None = None,
     ):
+        """``items`` is the batch of x, ``choice`` what is known of the model and what will be."""
         self.engine, self.denoise, self.noise, self.progress = engine, denoise, noise, progress
+        self.items, self.choice = items, choice
         self.exception: BaseException | None = None
         self.stopping = False
         self.forward_level = ForwardLevel()
         self.differentiating = False
+        self.several_points = False
 
     def failed(self, exception: BaseException) -> int:
         """Keeps an exception to be raised again, and says whether the library may go on.
 
-        Only what torch raises where an operation has no forward-mode formula lets the library try
+        Only what torch raises where an operation has no forward-mode formula, and what a model raises
+        at a batch of another size (or where memory does not suffice for it), lets the library try
         another way. Everything else ends the call: an interrupt must not be mistaken for that.
         """
         self.exception = exception
         if self.differentiating and isinstance(exception, RuntimeError):
-            log.debug("LGS: the model failed in forward mode", exc_info=exception)
-            log.info("LGS: the model raised %s in forward mode: %s", type(exception).__name__, _first_line(exception))
-            return FAIL
+            return self._has_another_way(exception, "in forward mode")
+        if self.several_points and isinstance(exception, _REFUSALS):
+            return self._has_another_way(exception, "for a larger batch than that of x")
         self.stopping = True
         return STOP
+
+    def _has_another_way(self, exception: Exception, when: str) -> int:
+        log.debug("LGS: the model failed %s", when, exc_info=exception)
+        log.info("LGS: the model raised %s %s: %s", type(exception).__name__, when, _first_line(exception))
+        # What the model held when it failed must not take the memory that the other way needs.
+        traceback.clear_frames(exception.__traceback__)
+        return FAIL
 
     def raise_again(self, status: int):
         """Raises what a callback has raised, if that is what the status stands for."""
@@ -78,7 +93,8 @@ class Call:
 
     def host(self) -> _native.Host:
         """The callbacks, for the library."""
-        return _native.Host(sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad)
+        choice = None if self.choice is None else pointer(self.choice)
+        return _native.Host(sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad, choice)
 
     def __exit__(self, *_):
         _hook.leave()
@@ -88,6 +104,9 @@ class Call:
         with torch.set_grad_enabled(torch.is_grad_enabled()):
             self.forward_level.close()
 
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+"""What a model raises at a shape that it is not made for. Running out of memory is a RuntimeError."""
 
 _numbers = itertools.count(1)
 _calls: dict[int, Call] = {}
@@ -126,8 +145,9 @@ def _callback(kind, even_when_stopping: bool = False):
 
 @_callback(_native.DenoiseCallback)
 def _denoise(call, x, sigma, out):
-    borrow = _tensors.borrow
-    denoised = call.denoise(borrow(call.engine, x), borrow(call.engine, sigma))
+    x, sigma = _tensors.borrow(call.engine, x), _tensors.borrow(call.engine, sigma)
+    call.several_points = len(x) > call.items
+    denoised = call.denoise(x, sigma)
     out[0] = _tensors.give(_expect_tensor("denoise", denoised))
 
 

@@ -24,7 +24,7 @@ from .errors import EngineError, error_for
 
 ABI_VERSION = 1
 FAIL, CONTINUE, STOP = 0, 1, 2
-JVP_NAMES = ("auto", "forward", "finite-difference")
+JVP_NAMES = ("auto", "forward", "finite-difference", "central-difference")
 
 HOME = Path(__file__).resolve().parent.parent
 """The folder that holds this package, ``bin/`` and ``manifests/``."""
@@ -54,6 +54,16 @@ ForwardAdCallback = CFUNCTYPE(c_int32, c_void_p, c_int32)
 LogCallback = CFUNCTYPE(c_int32, c_void_p, c_int32, c_char_p)
 
 
+class Choice(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("jvp", c_int32),
+        ("doubled_batch", c_int32),
+        ("coarse", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
 class Host(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -62,6 +72,7 @@ class Host(Structure):
         ("noise", NoiseCallback),
         ("progress", ProgressCallback),
         ("forward_ad", ForwardAdCallback),
+        ("choice", POINTER(Choice)),
     ]
 
 

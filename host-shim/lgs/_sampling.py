@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import _engine, _native, _tensors
 from ._callbacks import Call
+from ._choices import Remembered
 from ._tensors import Lent
 from .errors import Error, InvalidArgument, InvalidType, error_for
 from .options import Options
@@ -27,6 +28,7 @@ def sample(
     *,
     noise: Callable[[Tensor, Tensor], Tensor] | None = None,
     callback: Callable[[dict[str, Any]], Any] | None = None,
+    model: object = None,
 ) -> Tensor:
     """Draws samples: a trajectory from x at noise level ``sigmas[0]`` to ``sigmas[-1]``.
 
@@ -36,6 +38,11 @@ def sample(
     x moves: ``x``, ``i``, ``sigma``, ``sigma_hat``, ``denoised``, and also ``steps``, ``sigma_next``,
     ``model_evaluations``, ``jvps`` (both so far), ``jvp`` (how) and ``lanczos_error`` (estimated
     relative error of the step's noise; nan without Lanczos).
+
+    What jvp "auto" finds out is kept for ``model``, any object that lives as long as the model does
+    (default: ``denoise`` itself), so that the next trajectory need not find it out again. ``denoise``
+    may be called with a multiple of x's batch: the same items, in the same order, at several points.
+    It may refuse that with an error.
 
     Raises `lgs.Error` and its kinds; what ``denoise``, ``noise`` or ``callback`` raises comes out as
     the same object.
@@ -54,10 +61,12 @@ def sample(
         callback(progress)
 
     engine = _engine.engine()
-    call = Call(engine, denoise, draw, None if callback is None else report)
+    remembered = Remembered(denoise if model is None else model, x, options)
+    call = _call(engine, denoise, x, remembered, draw, None if callback is None else report)
     array = (c_double * len(levels))(*levels)
     with Lent(engine, x) as handle:
         [result] = _run(call, engine.lib.api.sample, options, handle, array, len(levels), results=1)
+    remembered.keep()
     return result
 
 
@@ -79,10 +88,11 @@ def reverse_noise(
     x, z = _check_x("x", x), _check_x("z", z)
     sigma, sigma_next = _check_number("sigma", sigma), _check_number("sigma_next", sigma_next)
     engine = _engine.engine()
+    remembered = Remembered(denoise, x, options)
     with Lent(engine, x) as x_handle, Lent(engine, z) as z_handle:
         function = engine.lib.api.reverse_noise
         [result] = _run(
-            Call(engine, denoise),
+            _call(engine, denoise, x, remembered),
             function,
             options,
             x_handle,
@@ -91,6 +101,7 @@ def reverse_noise(
             z_handle,
             results=1,
         )
+    remembered.keep()
     return result
 
 
@@ -106,11 +117,12 @@ def jvp(
     x, v = _check_x("x", x), _check_x("v", v)
     sigma = _check_number("sigma", sigma)
     engine = _engine.engine()
+    remembered = Remembered(denoise, x, options)
+    call = _call(engine, denoise, x, remembered)
     with Lent(engine, x) as x_handle, Lent(engine, v) as v_handle:
         function = engine.lib.api.jvp
-        denoised, product = _run(
-            Call(engine, denoise), function, options, x_handle, c_double(sigma), v_handle, results=2
-        )
+        denoised, product = _run(call, function, options, x_handle, c_double(sigma), v_handle, results=2)
+    remembered.keep()
     return denoised, product
 
 
@@ -125,6 +137,10 @@ def info() -> dict[str, Any]:
     except Error as problem:
         answer["problem"] = str(problem)
     return answer
+
+
+def _call(engine, denoise, x: Tensor, remembered: Remembered, noise=None, progress=None) -> Call:
+    return Call(engine, denoise, noise, progress, items=len(x) if x.ndim else 0, choice=remembered.choice)
 
 
 def _run(call: Call, function, options: Options, *arguments, results: int) -> list[Tensor]:

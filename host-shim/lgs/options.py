@@ -22,10 +22,15 @@ class Options:
     ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
     ``lanczos_min_sigma``      steps that start below this noise level are   0.0
                                isotropic, at no extra cost
+    ``lanczos_max_sigma``      and so are those that start above this one    10000.0
     ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
     ``s_noise``                factor on the noise that each step adds       1.0
-    ``jvp``                    ``"auto"``, ``"forward"``,                    ``"auto"``
-                               ``"finite-difference"``
+    ``jvp``                    ``"auto"`` (the cheapest that is accurate),   ``"auto"``
+                               ``"forward"``, ``"finite-difference"``,
+                               ``"central-difference"``
+    ``doubled_batch``          D(x) and D(x + h v) in one call: ``"auto"``   ``"auto"``
+                               (where ``jvp="auto"`` finds that to be right
+                               and faster), ``"always"``, ``"never"``
     ``extended``               use the free extra Krylov vector              ``True``
     ``tolerance``              estimated relative error of the noise at      0.0
                                which the Lanczos steps end; 0: never early

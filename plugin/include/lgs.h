@@ -87,15 +87,17 @@ enum {
  * What a callback returns. Failing is 0 because that is what a foreign-function layer returns for
  * a callback that died before it could answer, and that must not pass for success.
  *
- * LGS_FAIL in `denoise` or `forward_ad` under jvp "auto" makes the library try the model without
- * forward-mode differentiation; anywhere else it ends the call with LGS_ERROR_HOST_FAILED.
+ * LGS_FAIL makes the library try the model in another way where there is one: without forward-mode
+ * differentiation, after `forward_ad`, or `denoise` of a dual number, under jvp "auto"; for one point
+ * at a time, after `denoise` of more items than x has. Anywhere else it ends the call with
+ * LGS_ERROR_HOST_FAILED.
  * LGS_STOP always ends the call, with LGS_ERROR_HOST_STOPPED.
  */
 typedef int32_t lgs_signal_t;
 enum { LGS_FAIL = 0, LGS_CONTINUE = 1, LGS_STOP = 2 };
 
 /* How Jacobian-vector products are computed. */
-enum { LGS_JVP_AUTO = 0, LGS_JVP_FORWARD = 1, LGS_JVP_FINITE_DIFFERENCE = 2 };
+enum { LGS_JVP_AUTO = 0, LGS_JVP_FORWARD = 1, LGS_JVP_FINITE_DIFFERENCE = 2, LGS_JVP_CENTRAL_DIFFERENCE = 3 };
 
 /* Where a trajectory is: once a step, when D(x) and the step's noise are known. */
 typedef struct lgs_progress {
@@ -106,7 +108,7 @@ typedef struct lgs_progress {
     double sigma;
     double sigma_next;
     /* Model evaluations and Jacobian-vector products since the trajectory began, this step's
-     * included. An evaluation in forward mode counts once. */
+     * included. An evaluation in forward mode counts once, one of a doubled batch twice. */
     uint64_t model_evaluations;
     uint64_t jvps;
     /* LGS_JVP_...; LGS_JVP_AUTO while that is undecided. */
@@ -121,6 +123,23 @@ typedef struct lgs_progress {
     lgs_tensor_t denoised;
 } lgs_progress_t;
 
+/*
+ * What was found out about a model with jvp or doubled_batch "auto". It holds for one model and for
+ * tensors of one shape, dtype and device; the host keeps it from call to call, so that it is found
+ * out once. Zeros to begin with.
+ */
+typedef struct lgs_choice {
+    size_t struct_size;
+    /* LGS_JVP_...; LGS_JVP_AUTO: not known. */
+    int32_t jvp;
+    /* Whether several points go through the model in one call. 0: not known; 1: yes; 2: no. */
+    int32_t doubled_batch;
+    /* 1: the model rounds like bfloat16, whatever its dtype; finite differences reach further. */
+    int32_t coarse;
+    /* Zero. */
+    int32_t reserved;
+} lgs_choice_t;
+
 /* The host's side of a call. */
 typedef struct lgs_host {
     size_t struct_size;
@@ -129,7 +148,8 @@ typedef struct lgs_host {
     /*
      * The model: the posterior mean D(x, sigma) = E[x_0 | x]. x is (batch, ...) and sigma (batch),
      * both in the dtype and on the device of the trajectory's first x; `denoised` must be like x.
-     * x may be a dual number, between forward_ad(1) and forward_ad(0). Required.
+     * x may be a dual number, between forward_ad(1) and forward_ad(0). The batch may be two or three times that of the trajectory's x, for the same
+     * items at two or three points: items 0, 1, ..., n - 1, 0, 1, ..., n - 1. Required.
      */
     lgs_signal_t (*denoise)(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *denoised);
     /* Standard normal noise, like x, for the step from sigma to sigma_next. Required by `sample`. */
@@ -146,6 +166,8 @@ typedef struct lgs_host {
      * its Python side only.
      */
     lgs_signal_t (*forward_ad)(void *context, int32_t open);
+    /* Read, and written to, during the call; not by two calls at once. May be null. */
+    lgs_choice_t *choice;
 } lgs_host_t;
 
 /* What an engine is opened with. */
@@ -182,7 +204,7 @@ typedef struct lgs_api {
     const char *(*manifest)(void);
 
     /* Size and field offsets of every struct of this header as the library was compiled, JSON:
-     * {"lgs_host": {"size": 48, "fields": {"context": 8, ...}}, ...}. For hosts in other languages
+     * {"lgs_host": {"size": 56, "fields": {"context": 8, ...}}, ...}. For hosts in other languages
      * to check their own declarations against. Static. [any thread] */
     const char *(*layout)(void);
 

@@ -1,6 +1,6 @@
 //! Options: JSON from the host, checked against the node manifest, as the engine wants them.
 
-use lgs_abi::{Covariance, Jvp, Precision, Process, SamplerOptions};
+use lgs_abi::{Covariance, DoubledBatch, Jvp, Precision, Process, SamplerOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -29,6 +29,8 @@ struct Values {
     s_noise: f64,
     tolerance: f64,
     lanczos_min_sigma: f64,
+    lanczos_max_sigma: f64,
+    doubled_batch: String,
 }
 
 /// Checks a JSON object of options; an empty text is an empty object.
@@ -128,6 +130,7 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
             "auto" => Jvp::Auto,
             "forward" => Jvp::Forward,
             "finite-difference" => Jvp::FiniteDifference,
+            "central-difference" => Jvp::CentralDifference,
             other => return Err(disagree(format!("jvp {other:?}"))),
         },
         precision: match values.precision.as_str() {
@@ -144,6 +147,13 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
         s_noise: values.s_noise,
         tolerance: values.tolerance,
         lanczos_min_sigma: values.lanczos_min_sigma,
+        lanczos_max_sigma: values.lanczos_max_sigma,
+        doubled_batch: match values.doubled_batch.as_str() {
+            "auto" => DoubledBatch::Auto,
+            "always" => DoubledBatch::Always,
+            "never" => DoubledBatch::Never,
+            other => return Err(disagree(format!("doubled_batch {other:?}"))),
+        },
     })
 }
 

@@ -156,7 +156,7 @@ static double root(double s, double t, int i, double *a, double *b)
 
 static lgs_host_t host_of(state_t *state)
 {
-    lgs_host_t host = {sizeof host, state, denoise, noise, progress, NULL};
+    lgs_host_t host = {sizeof host, state, denoise, noise, progress, NULL, NULL};
     return host;
 }
 
@@ -221,6 +221,34 @@ static void trajectory(const lgs_engine_t *engine)
     CHECK(state.last.model_evaluations == (uint64_t)state.evaluations && state.evaluations == STEPS + 2 * 4);
     CHECK(state.last.jvps == 2 * 4);
     lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, x);
+}
+
+/* What "auto" finds out is written where the host keeps it, and is not looked for again. */
+static void remembered(const lgs_engine_t *engine)
+{
+    static const char automatic[] = "{\"lanczos_steps\": 4, \"eta\": 0.7}";
+    const int least = STEPS + 2 * 4;
+    lgs_choice_t choice = {sizeof choice, LGS_JVP_AUTO, 0, 0, 0};
+    lgs_tensor_t x = tensor_of(start), result = NULL;
+
+    for (int run = 0; run < 2; run++) {
+        state_t state = {0};
+        lgs_host_t host = host_of(&state);
+        host.choice = &choice;
+        ACCEPTED(lgs->sample(engine, automatic, &host, x, sigmas, LEVELS, &result, &error));
+        lgs->tensor_delete(engine, result);
+        /* This host has no forward mode, and its model answers for N numbers whatever it is asked. */
+        CHECK(choice.jvp == LGS_JVP_FINITE_DIFFERENCE && choice.doubled_batch == 2 && !choice.coarse);
+        CHECK(run == 0 ? state.evaluations > least : state.evaluations == least);
+    }
+
+    state_t state = {0};
+    lgs_host_t host = host_of(&state);
+    choice.struct_size = offsetof(lgs_choice_t, doubled_batch);
+    host.choice = &choice;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.choice.struct_size",
+            lgs->sample(engine, automatic, &host, x, sigmas, LEVELS, &result, &error));
     lgs->tensor_delete(engine, x);
 }
 
@@ -346,6 +374,7 @@ int main(int argc, char **argv)
     one_step(engine);
     trajectory(engine);
     hosts(engine);
+    remembered(engine);
     interruptions(engine);
     logging(argv[2]);
     lgs->engine_close(engine);

@@ -232,7 +232,7 @@ static void engines(const char *manifest)
 /* Calls that need an engine, without one. */
 static void without_engine(void)
 {
-    lgs_host_t host = {sizeof host, SENTINEL, NULL, NULL, NULL, NULL};
+    lgs_host_t host = {sizeof host, SENTINEL, NULL, NULL, NULL, NULL, NULL};
     const double sigmas[] = {1.0, 0.0};
     lgs_tensor_t x = SENTINEL, result = SENTINEL, product = SENTINEL;
     char *info = SENTINEL;

@@ -34,6 +34,15 @@ static const struct field progress[] = {
 static const struct field host[] = {
     FIELD(lgs_host_t, struct_size), FIELD(lgs_host_t, context),  FIELD(lgs_host_t, denoise),
     FIELD(lgs_host_t, noise),       FIELD(lgs_host_t, progress), FIELD(lgs_host_t, forward_ad),
+    FIELD(lgs_host_t, choice),
+};
+
+static const struct field choice[] = {
+    FIELD(lgs_choice_t, struct_size),
+    FIELD(lgs_choice_t, jvp),
+    FIELD(lgs_choice_t, doubled_batch),
+    FIELD(lgs_choice_t, coarse),
+    FIELD(lgs_choice_t, reserved),
 };
 
 static const struct field engine_config[] = {
@@ -76,6 +85,7 @@ int main(int argc, char **argv)
     printf("{\"c\": {");
     print("lgs_progress", sizeof(lgs_progress_t), progress, COUNT(progress), ", ");
     print("lgs_host", sizeof(lgs_host_t), host, COUNT(host), ", ");
+    print("lgs_choice", sizeof(lgs_choice_t), choice, COUNT(choice), ", ");
     print("lgs_engine_config", sizeof(lgs_engine_config_t), engine_config, COUNT(engine_config), ", ");
     print("lgs_api", sizeof(lgs_api_t), api, COUNT(api), "}, ");
     printf("\"library\": %s, ", lgs->layout());

@@ -14,6 +14,7 @@ from .toolchain import run
 
 STRUCTS = {
     "lgs_progress": _native.Progress,
+    "lgs_choice": _native.Choice,
     "lgs_host": _native.Host,
     "lgs_engine_config": _native.EngineConfig,
     "lgs_api": _native.Api,
@@ -94,6 +95,7 @@ CTYPES = {
     "lgs_engine_t**": {POINTER},
     "lgs_error_t**": {POINTER},
     "double*": {ctypes.POINTER(ctypes.c_double)},
+    "lgs_choice_t*": {ctypes.POINTER(_native.Choice)},
     "lgs_host_t*": {ctypes.POINTER(_native.Host)},
     "lgs_progress_t*": {ctypes.POINTER(_native.Progress)},
     "lgs_engine_config_t*": {ctypes.POINTER(_native.EngineConfig)},

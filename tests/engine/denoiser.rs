@@ -3,12 +3,12 @@
 use lgs_engine::{
     denoiser::{Evaluator, Layout},
     error::{Error, Result},
-    jvp::Method,
+    jvp::Jvp,
 };
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{
-    host::{message, says, TestHost},
+    host::{message, plan, says, TestHost},
     numbers::{distance, Rng},
 };
 
@@ -66,7 +66,7 @@ fn empty_shapes_are_refused() {
 fn evaluate(answer: impl FnMut(&Tensor, f64) -> Result<Tensor>) -> Result<Tensor> {
     let x = Rng::new(1).tensor(&[2, 3]).to_kind(Kind::Float);
     let layout = Layout::of("x", &x)?;
-    Evaluator::new(&mut TestHost::new(answer), layout, Method::FiniteDifference, None).denoised(&x, 0.5)
+    Evaluator::new(&mut TestHost::new(answer), layout, plan(Jvp::FiniteDifference)).denoised(&x, 0.5)
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_a_model_may_not_return() {
         (float(&[]), ["expected shape [2, 3]", "got shape []"]),
         (float(&[2, 3, 1]), ["expected shape [2, 3]", "got shape [2, 3, 1]"]),
         (float(&[2, 3]).to_kind(Kind::Double), ["expected dtype float32, that of x", "got float64"]),
-        (float(&[2, 3]).to_kind(Kind::Half), ["expected dtype float32", "got float16"]),
+        (float(&[2, 3]).to_kind(Kind::Half), ["have the model return float32", "begin with an x of dtype float16"]),
         (float(&[2, 3]).to_kind(Kind::Int64), ["expected dtype float32", "got int64"]),
         (float(&[2, 3]).to_kind(Kind::ComplexFloat), ["expected dtype float32", "got complex64"]),
     ] {
@@ -115,7 +115,7 @@ fn the_model_is_called_in_its_own_dtype() {
                 seen.push((x.kind(), sigma));
                 Ok(x.shallow_clone())
             });
-            let mut evaluator = Evaluator::new(&mut host, layout, Method::FiniteDifference, None);
+            let mut evaluator = Evaluator::new(&mut host, layout, plan(Jvp::FiniteDifference));
             evaluator.denoised(&x.to_kind(inside), 0.5).expect("no error")
         };
         assert_eq!(seen, [(model, 0.5)]);
@@ -137,7 +137,7 @@ fn evaluations_that_gave_a_result_are_counted() {
         }
     });
     let layout = Layout::of("x", &x).expect("a layout");
-    let mut evaluator = Evaluator::new(&mut host, layout, Method::FiniteDifference, None);
+    let mut evaluator = Evaluator::new(&mut host, layout, plan(Jvp::FiniteDifference));
     assert!(evaluator.denoised(&x, 1.0).is_ok());
     assert!(evaluator.denoised(&x, 1.0).is_err());
     assert!(evaluator.denoised(&x, 1.0).is_ok());

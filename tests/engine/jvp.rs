@@ -2,7 +2,7 @@
 //! not work: here it never does, for only Python can open a dual level.
 
 use lgs_engine::{
-    denoiser::{Denoiser, Evaluator, Layout},
+    denoiser::{Denoiser, Evaluator, Layout, Plan},
     error::{Error, Result},
     jvp::{Jvp, Linearization, Method},
     process::Process,
@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::Gaussian,
-    host::{says, TestHost},
+    host::{plan, says, TestHost},
     log::recorded,
     numbers::{distance, finite, power_law, relative_error, relative_errors, rows, Rng},
 };
@@ -29,9 +29,9 @@ struct Product {
 fn product(model: &mut dyn Denoiser, method: Jvp, x: &Tensor, sigma: f64, v: &Tensor) -> Result<Product> {
     let layout = Layout::of("x", x)?;
     let (x, v) = (x.to_kind(layout.kind), v.to_kind(layout.kind));
-    let mut evaluator = Evaluator::new(model, layout, method.into(), None);
+    let mut evaluator = Evaluator::new(model, layout, plan(method));
     let mut linearization = Linearization::new(&mut evaluator, &x, sigma);
-    let product = linearization.jvp(&v)?;
+    let product = linearization.jvp(&v, None)?;
     let denoised = linearization.denoised()?;
     Ok(Product { product, denoised, model_evaluations: evaluator.model_evaluations, jvps: evaluator.jvps })
 }
@@ -150,8 +150,8 @@ fn a_model_that_rounds_more_than_its_dtype_tells_gets_a_wider_step() {
         let error = |precision: Option<Kind>| {
             let mut model = TestHost::new(|x: &Tensor, _| Ok((x.to_kind(inside) * 0.5).to_kind(Kind::Float)));
             let layout = Layout::of("x", &x).expect("a layout");
-            let mut evaluator = Evaluator::new(&mut model, layout, Method::FiniteDifference, precision);
-            let product = Linearization::new(&mut evaluator, &x, 1.0).jvp(&v).expect("no error");
+            let mut evaluator = Evaluator::new(&mut model, layout, Plan { precision, ..plan(Jvp::FiniteDifference) });
+            let product = Linearization::new(&mut evaluator, &x, 1.0).jvp(&v, None).expect("no error");
             relative_error(&product, &(&v * 0.5))
         };
         let (told, untold) = (error(Some(inside)), error(None));
@@ -167,10 +167,10 @@ fn d_of_x_is_evaluated_once_however_many_products() {
     let x = rng.tensor(&[1, 8]);
     let mut model = TestHost::new(two_points);
     let layout = Layout::of("x", &x).expect("a layout");
-    let mut evaluator = Evaluator::new(&mut model, layout, Method::FiniteDifference, None);
+    let mut evaluator = Evaluator::new(&mut model, layout, plan(Jvp::FiniteDifference));
     let mut linearization = Linearization::new(&mut evaluator, &x, 1.0);
     for _ in 0..4 {
-        let _ = linearization.jvp(&rng.tensor(&[1, 8])).expect("no error");
+        let _ = linearization.jvp(&rng.tensor(&[1, 8]), None).expect("no error");
     }
     let _ = linearization.denoised().expect("no error");
     let _ = linearization.denoised().expect("no error");
@@ -183,11 +183,13 @@ fn methods_are_told_as_they_were_asked_for() {
         (Jvp::Auto, Method::Undecided),
         (Jvp::Forward, Method::Forward { fallback: false }),
         (Jvp::FiniteDifference, Method::FiniteDifference),
+        (Jvp::CentralDifference, Method::CentralDifference),
     ] {
         assert_eq!(Method::from(jvp), method);
         assert_eq!(method.kind(), jvp);
+        assert_eq!(Method::remembered(jvp).kind(), jvp);
     }
-    assert_eq!(Method::Forward { fallback: true }.kind(), Jvp::Forward);
+    assert_eq!(Method::remembered(Jvp::Forward), Method::Forward { fallback: true });
 }
 
 /// A host, what `"forward"` fails with on it, and the levels that it was asked for.
@@ -222,14 +224,15 @@ fn auto_falls_back_and_says_so_once() {
     for (mut model, _, levels) in without_forward_mode() {
         let layout = Layout::of("x", &x).expect("a layout");
         let (counts, records) = recorded(|| {
-            let mut evaluator = Evaluator::new(&mut model, layout, Method::Undecided, None);
+            let mut evaluator = Evaluator::new(&mut model, layout, plan(Jvp::Auto));
             let mut linearization = Linearization::new(&mut evaluator, &x, 1.0);
             for _ in 0..3 {
-                assert_eq!(distance(&linearization.jvp(&v).expect("no error"), &reference), 0.0);
+                assert_eq!(distance(&linearization.jvp(&v, None).expect("no error"), &reference), 0.0);
             }
             (evaluator.model_evaluations, evaluator.jvps)
         });
-        assert_eq!(counts, (4, 3));
+        // The three products, D(x), and two more to see whether rounding drowns them.
+        assert_eq!(counts, (6, 3));
         assert_eq!(model.levels, levels, "forward mode is tried once");
         let [(level, text)] = &records[..] else { panic!("one record, got {records:?}") };
         assert_eq!(*level, log::Level::Warn);
@@ -241,10 +244,11 @@ fn auto_falls_back_and_says_so_once() {
 fn a_host_that_asks_to_stop_is_not_asked_again() {
     let mut rng = Rng::new(11);
     let (x, v) = (rng.tensor(&[1, 8]), rng.tensor(&[1, 8]));
-    for jvp in [Jvp::Auto, Jvp::Forward] {
+    // Auto has two evaluations to judge forward mode by before it tries it.
+    for (jvp, evaluations) in [(Jvp::Auto, 2), (Jvp::Forward, 0)] {
         let mut model = TestHost::new(two_points).forward_ad(|_| Err(Error::Stopped));
         assert!(matches!(product(&mut model, jvp, &x, 1.0, &v), Err(Error::Stopped)));
-        assert_eq!((model.evaluations, model.levels), (0, vec![true]));
+        assert_eq!((model.evaluations, model.levels), (evaluations, vec![true]));
     }
     for jvp in [Jvp::Auto, Jvp::FiniteDifference] {
         let mut model = TestHost::new(|_: &Tensor, _| Err(Error::Stopped));

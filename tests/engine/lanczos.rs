@@ -12,7 +12,7 @@ use crate::support::numbers::{
 
 /// K steps on one matrix for all items.
 fn krylov(matrix: &Tensor, z: &Tensor, steps: usize) -> Krylov {
-    lanczos(|v| Ok(rows(matrix, v)), z, steps, |_| Ok(false)).expect("no error")
+    lanczos(|v, _| Ok(rows(matrix, v)), z, steps, |_| Ok(false)).expect("no error")
 }
 
 /// T of an item, (K, K).
@@ -193,7 +193,7 @@ fn items_are_problems_of_their_own() {
     let matrices: Vec<Tensor> = spectra.iter().map(|spectrum| rng.symmetric(spectrum)).collect();
     let z = rng.tensor(&[4, 16]) * Tensor::from_slice(&[1.0, 1e-3, 1.0, 50.0]).unsqueeze(1);
     let all = Tensor::stack(&matrices, 0);
-    let batched = |v: &Tensor| -> Result<Tensor> { Ok(all.bmm(&v.unsqueeze(2)).squeeze_dim(2)) };
+    let batched = |v: &Tensor, _: &Krylov| -> Result<Tensor> { Ok(all.bmm(&v.unsqueeze(2)).squeeze_dim(2)) };
     let together = lanczos(batched, &z, 7, |_| Ok(false)).expect("no error");
     for (item, matrix) in matrices.iter().enumerate() {
         let item = item as i64;
@@ -211,7 +211,8 @@ fn it_asks_after_every_step_whether_that_is_enough() {
     let matrix = rng.symmetric(&power_law(10, 1.0, 1.0));
     let (mut products, mut asked) = (0, Vec::new());
     let krylov = lanczos(
-        |v| {
+        |v, so_far| {
+            assert_eq!(so_far.steps(), products);
             products += 1;
             Ok(rows(&matrix, v))
         },
@@ -231,7 +232,7 @@ fn it_asks_after_every_step_whether_that_is_enough() {
 fn errors_of_the_product_and_of_the_question_come_out() {
     let z = Rng::new(11).tensor(&[1, 4]);
     let mut left = 2;
-    let failing = |v: &Tensor| {
+    let failing = |v: &Tensor, _: &Krylov| {
         left -= 1;
         if left == 0 {
             Err(Error::Stopped)
@@ -240,16 +241,16 @@ fn errors_of_the_product_and_of_the_question_come_out() {
         }
     };
     assert!(matches!(lanczos(failing, &z, 3, |_| Ok(false)), Err(Error::Stopped)));
-    assert!(matches!(lanczos(|v| Ok(v * 2.0), &z, 3, |_| Err(Error::Failed)), Err(Error::Failed)));
+    assert!(matches!(lanczos(|v, _| Ok(v * 2.0), &z, 3, |_| Err(Error::Failed)), Err(Error::Failed)));
     // A product of another shape is libtorch's to refuse, not a panic.
-    assert!(matches!(lanczos(|v| Ok(v.narrow(1, 0, 3)), &z, 3, |_| Ok(false)), Err(Error::Torch(_))));
+    assert!(matches!(lanczos(|v, _| Ok(v.narrow(1, 0, 3)), &z, 3, |_| Ok(false)), Err(Error::Torch(_))));
 }
 
 #[test]
 fn a_product_that_is_not_finite_is_seen_in_the_coefficients() {
     let z = Rng::new(12).tensor(&[1, 4]);
     for bad in [f64::NAN, f64::INFINITY] {
-        let krylov = lanczos(|v| Ok(v * bad), &z, 2, |_| Ok(false)).expect("no error");
+        let krylov = lanczos(|v, _| Ok(v * bad), &z, 2, |_| Ok(false)).expect("no error");
         assert!(!krylov.a.iter().chain(&krylov.b).all(finite));
     }
 }

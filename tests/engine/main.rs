@@ -4,7 +4,9 @@
 //! Forward-mode differentiation needs a dual level, which libtorch opens from Python only: what is
 //! exact about it is tested through the shim, and here what happens where there is none.
 
+mod choice;
 mod denoiser;
+mod finite_difference;
 mod jvp;
 mod lanczos;
 mod process;

@@ -11,7 +11,7 @@ use crate::support::numbers::{
 };
 
 fn krylov(matrix: &Tensor, z: &Tensor, steps: usize) -> Krylov {
-    lanczos(|v| Ok(rows(matrix, v)), z, steps, |_| Ok(false)).expect("no error")
+    lanczos(|v, _| Ok(rows(matrix, v)), z, steps, |_| Ok(false)).expect("no error")
 }
 
 fn coefficients(krylov: &Krylov, covariance: Covariance, extended: bool) -> Coefficients {

@@ -51,10 +51,11 @@ pub enum Covariance {
 #[repr(u8)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Jvp {
-    /// Forward mode where the model can, finite differences otherwise.
+    /// The cheapest way that is right for the model.
     Auto,
     Forward,
     FiniteDifference,
+    CentralDifference,
 }
 
 /// What the model computes in.
@@ -87,8 +88,32 @@ pub struct SamplerOptions {
     pub s_noise: f64,
     /// Relative error of the noise at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
-    /// Steps that start below this σ take the isotropic covariance.
+    /// Steps that start at a σ below the one or above the other take the isotropic covariance.
     pub lanczos_min_sigma: f64,
+    pub lanczos_max_sigma: f64,
+    pub doubled_batch: DoubledBatch,
+}
+
+/// Whether D(x) and D(x + h v) go through the model in one call, on a doubled batch.
+#[repr(u8)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoubledBatch {
+    /// Where that was found to be right and faster.
+    Auto,
+    Always,
+    Never,
+}
+
+/// What was found out about a model, for the host to keep.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// How to differentiate it; `Auto`: not known.
+    pub jvp: Jvp,
+    /// Whether a doubled batch is right and faster.
+    pub doubled_batch: ROption<bool>,
+    /// It rounds like bfloat16, whatever its dtype.
+    pub coarse: bool,
 }
 
 /// Where a trajectory is, once a step, before x moves on.
@@ -136,6 +161,10 @@ pub trait Host {
     /// Opens or closes a forward-AD level on this thread, with gradients and inference mode off.
     /// `RNone`: this host has no forward mode.
     fn forward_ad(&mut self, open: bool) -> ROption<RResult<(), Interruption>>;
+    /// What was chosen for this model before.
+    fn choice(&self) -> Choice;
+    /// Keep this for the next call with the same model.
+    fn choose(&mut self, choice: Choice);
 }
 
 /// A [`Host`] that lives on the caller's stack.

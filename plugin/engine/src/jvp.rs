@@ -1,9 +1,10 @@
 //! Jacobian-vector products J v, J = ∂D/∂x, through the model.
 //!
-//! Two ways. *Forward mode* carries v through the model as the tangent of a dual number: exact,
-//! and D(x) comes with it, but every operation of the model must have a forward formula, which
-//! fused attention kernels lack. A *finite difference* (D(x + h v) − D(x)) / h costs one plain
-//! evaluation and works with every model; h trades truncation against rounding.
+//! *Forward mode* carries v through the model as the tangent of a dual number: exact, and D(x)
+//! comes with it, but every operation of the model must have a forward formula, and one pass costs
+//! several evaluations. A *finite difference* costs one evaluation, a central one two, and works
+//! with every model; its step trades truncation against rounding ([`crate::finite_difference`]).
+//! [`crate::choice`] finds out which of them serves a model best.
 
 use std::{
     cell::Cell,
@@ -15,15 +16,18 @@ use tch::{Kind, Tensor};
 use crate::{
     denoiser::{Denoiser, Evaluator},
     error::{Error, Result},
+    finite_difference::{step, Difference},
 };
 
 /// What the caller asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Jvp {
-    /// Forward mode where the model can, finite differences otherwise.
+    /// The cheapest way that is right for the model.
+    #[default]
     Auto,
     Forward,
     FiniteDifference,
+    CentralDifference,
 }
 
 /// What is known so far.
@@ -36,6 +40,7 @@ pub enum Method {
         fallback: bool,
     },
     FiniteDifference,
+    CentralDifference,
 }
 
 impl From<Jvp> for Method {
@@ -44,24 +49,45 @@ impl From<Jvp> for Method {
             Jvp::Auto => Method::Undecided,
             Jvp::Forward => Method::Forward { fallback: false },
             Jvp::FiniteDifference => Method::FiniteDifference,
+            Jvp::CentralDifference => Method::CentralDifference,
         }
     }
 }
 
 impl Method {
+    /// What `Auto` has chosen before; undecided where it has not.
+    pub fn remembered(jvp: Jvp) -> Self {
+        match jvp {
+            Jvp::Forward => Method::Forward { fallback: true },
+            other => other.into(),
+        }
+    }
+
+    /// The best for a model without forward mode that computes in `precision`.
+    ///
+    /// In half precision a central difference: it halves the error, which is worth more than what
+    /// the same evaluation would buy as another Lanczos step.
+    pub fn without_forward_mode(precision: Kind) -> Self {
+        match precision {
+            Kind::Double | Kind::Float => Method::FiniteDifference,
+            _ => Method::CentralDifference,
+        }
+    }
+
     /// What to tell the caller.
     pub fn kind(self) -> Jvp {
         match self {
             Method::Undecided => Jvp::Auto,
             Method::Forward { .. } => Jvp::Forward,
             Method::FiniteDifference => Jvp::FiniteDifference,
+            Method::CentralDifference => Jvp::CentralDifference,
         }
     }
 }
 
 /// D linearized at one (x, σ): D(x) and J v, each evaluated when first asked for.
 pub struct Linearization<'e, 'm, M: Denoiser + ?Sized> {
-    evaluator: &'e mut Evaluator<'m, M>,
+    pub(crate) evaluator: &'e mut Evaluator<'m, M>,
     x: Tensor,
     sigma: f64,
     denoised: Option<Tensor>,
@@ -78,66 +104,47 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         if let Some(denoised) = &self.denoised {
             return Ok(denoised.shallow_clone());
         }
-        // A copy, for a model that writes to what it is given.
-        let denoised = self.evaluator.denoised(&self.x.f_to_dtype(self.x.f_kind()?, false, true)?, self.sigma)?;
+        let x = self.copy_of_x()?;
+        let denoised = self.evaluator.denoised(&x, self.sigma)?;
         self.denoised = Some(denoised.shallow_clone());
         Ok(denoised)
     }
 
     /// J v for v (batch, ...) in the sampler's dtype; the result is like v.
-    pub fn jvp(&mut self, v: &Tensor) -> Result<Tensor> {
+    ///
+    /// `reach` (batch,), at most 1, shortens the step of a finite difference along a v in which
+    /// fewer than all dimensions take part ([`crate::finite_difference::reach`]).
+    pub fn jvp(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
         let product = match self.evaluator.method {
-            Method::FiniteDifference => self.finite_difference(v)?,
+            Method::Undecided => self.choose(v)?,
+            Method::FiniteDifference => self.finite_difference(v, reach)?,
+            Method::CentralDifference => self.central_difference(v, reach)?.product()?,
             Method::Forward { fallback: false } => self.forward(v)?,
-            Method::Forward { fallback: true } | Method::Undecided => self.forward_or_fall_back(v)?,
+            Method::Forward { fallback: true } => self.forward_or_fall_back(v, reach)?,
         };
         self.evaluator.jvps += 1;
         Ok(product)
     }
 
-    fn forward_or_fall_back(&mut self, v: &Tensor) -> Result<Tensor> {
-        let undecided = self.evaluator.method == Method::Undecided;
-        let error = match self.forward(v) {
-            Ok(product) if !undecided => return Ok(product),
-            Ok(product) => match self.reason_for_doubt(v, &product)? {
-                None => {
-                    log::info!("Jacobian-vector products: forward mode, which this model supports");
-                    self.evaluator.method = Method::Forward { fallback: true };
-                    return Ok(product);
-                }
-                Some(reason) => reason,
-            },
-            Err(Error::Stopped) => return Err(Error::Stopped),
-            Err(Error::Failed) => "it raised an error, which is in the log".into(),
-            Err(error) => error.to_string(),
+    fn forward_or_fall_back(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
+        let reason = match self.forward(v) {
+            Ok(product) => return Ok(product),
+            Err(error) => why_not(error)?,
         };
         log::warn!(
-            "Jacobian-vector products: finite differences, one model evaluation each, because forward mode does not \
-             work with this model: {error}"
+            "Jacobian-vector products: finite differences from here on, because forward mode failed where it had \
+             worked before: {reason}"
         );
-        self.evaluator.method = Method::FiniteDifference;
-        self.finite_difference(v)
-    }
-
-    /// Why a first product by forward mode is not to be trusted, if it is not.
-    ///
-    /// Some kernels take a dual number and lose or spoil its tangent without a word. So the first
-    /// product is compared with a finite difference, where that is precise enough to tell.
-    fn reason_for_doubt(&mut self, v: &Tensor, product: &Tensor) -> Result<Option<String>> {
-        if !all_finite(product)? {
-            return Ok(Some("the derivative that it gives is not finite".into()));
+        let method = Method::without_forward_mode(self.evaluator.precision());
+        self.evaluator.settle(method, self.evaluator.doubled_batch);
+        match method {
+            Method::CentralDifference => self.central_difference(v, reach)?.product(),
+            _ => self.finite_difference(v, reach),
         }
-        let Some(doubtful) = doubtful_difference(self.evaluator.precision()) else { return Ok(None) };
-        let expected = self.finite_difference(v)?;
-        let off = product.f_sub(&expected)?.f_norm()?.f_div(&expected.f_norm()?.f_clamp_min(f64::MIN_POSITIVE)?)?;
-        let off = off.f_double_value(&[])?;
-        Ok((off > doubtful).then(|| {
-            format!("the derivative that it gives is {:.0} % off; some operation in it drops the tangent", 100.0 * off)
-        }))
     }
 
     /// J v as the tangent of D at the dual number x + v ε; gives D(x) too.
-    fn forward(&mut self, v: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&mut self, v: &Tensor) -> Result<Tensor> {
         let _level = ForwardLevel::take()?;
         match self.evaluator.model().forward_ad(true) {
             None => return Err(Error::ForwardMode("this host has no forward-mode differentiation".into())),
@@ -160,7 +167,7 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let x = self.x.f_to_dtype(kind, false, true)?;
         let v = v.f_to_dtype(kind, false, true)?;
         let dual = Tensor::f_internal_make_dual(&x, &v, 0)?;
-        let output = self.evaluator.call(&dual, self.sigma)?;
+        let output = self.evaluator.call(&dual, self.sigma, 1)?;
         let (denoised, tangent) = Tensor::f_internal_unpack_dual(&output, 0)?;
         if !tangent.defined() {
             return Err(Error::ForwardMode(
@@ -173,51 +180,92 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
     }
 
     /// (D(x + h v) − D(x)) / h, h for each item of the batch.
-    fn finite_difference(&mut self, v: &Tensor) -> Result<Tensor> {
-        let denoised = self.denoised()?;
-        let h = self.step(v)?;
-        let moved = self.x.f_addcmul(v, &h)?;
-        let moved = self.evaluator.denoised(&moved, self.sigma)?;
-        Ok(moved.f_sub(&denoised)?.f_div(&h)?)
+    pub(crate) fn finite_difference(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
+        let h = self.step(v, reach, Difference::OneSided)?;
+        let (denoised, mut moved) = self.with_denoised(vec![self.x.f_addcmul(v, &h)?])?;
+        Ok(moved.remove(0).f_sub(&denoised)?.f_div(&h)?)
     }
 
-    /// h such that h v is, per number, a fixed small fraction of σ: (batch, 1, ...).
-    ///
-    /// D(x, σ) varies over distances of σ, so the fraction alone decides the truncation error,
-    /// whatever the noise level and the number of pixels; rounding in the model bounds it below.
-    fn step(&self, v: &Tensor) -> Result<Tensor> {
-        let layout = &self.evaluator.layout;
-        let fraction = step_fraction(self.evaluator.precision());
-        let axes: Vec<i64> = (1..layout.shape.len() as i64).collect();
-        let norm = match axes.is_empty() {
-            true => v.f_abs()?,
-            false => v.f_norm_scalaropt_dim(2.0, &axes[..], true)?,
-        };
-        let length = fraction * self.sigma * (layout.dimension() as f64).sqrt();
-        // v = 0 (a Krylov space that is exhausted) moves nowhere, whatever h is.
-        Ok(norm.f_clamp_min(1e-20)?.f_reciprocal()?.f_mul_scalar(length)?)
+    /// D at x + h v and at x − h v, and with them (D(x + h v) − D(x − h v)) / 2h.
+    pub(crate) fn central_difference(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Central> {
+        let h = self.step(v, reach, Difference::Central)?;
+        let points = vec![self.x.f_addcmul(v, &h)?, self.x.f_addcmul(v, &h.f_neg()?)?];
+        let (_, mut moved) = self.with_denoised(points)?;
+        let (behind, ahead) = (moved.remove(1), moved.remove(0));
+        Ok(Central { ahead, behind, h })
+    }
+
+    /// D(x) and J v by a one-sided difference, from one call on a doubled batch.
+    pub(crate) fn pair(&mut self, v: &Tensor) -> Result<Pair> {
+        let h = self.step(v, None, Difference::OneSided)?;
+        let points = [self.copy_of_x()?, self.x.f_addcmul(v, &h)?];
+        let mut both = self.evaluator.denoised_together(&points, self.sigma)?;
+        let (ahead, denoised) = (both.remove(1), both.remove(0));
+        let product = ahead.f_sub(&denoised)?.f_div(&h)?;
+        Ok(Pair { denoised, product })
+    }
+
+    /// Sets what is known of D(x), and gives what was.
+    pub(crate) fn replace_denoised(&mut self, denoised: Option<Tensor>) -> Option<Tensor> {
+        std::mem::replace(&mut self.denoised, denoised)
+    }
+
+    fn step(&self, v: &Tensor, reach: Option<&Tensor>, difference: Difference) -> Result<Tensor> {
+        step(difference, self.evaluator.precision(), self.sigma, v, reach)
+    }
+
+    /// D(x), and D at further points: all in one call if they can be and D(x) is not known.
+    fn with_denoised(&mut self, mut points: Vec<Tensor>) -> Result<(Tensor, Vec<Tensor>)> {
+        if let Some(denoised) = &self.denoised {
+            let denoised = denoised.shallow_clone();
+            return Ok((denoised, self.evaluator.denoised_at(&points, self.sigma)?));
+        }
+        points.insert(0, self.copy_of_x()?);
+        let mut moved = self.evaluator.denoised_at(&points, self.sigma)?;
+        let denoised = moved.remove(0);
+        self.denoised = Some(denoised.shallow_clone());
+        Ok((denoised, moved))
+    }
+
+    /// A copy, for a model that writes to what it is given.
+    fn copy_of_x(&self) -> Result<Tensor> {
+        Ok(self.x.f_to_dtype(self.x.f_kind()?, false, true)?)
     }
 }
 
-/// h v per number, in units of σ, for a model that computes in `precision`.
-///
-/// Measured on the bundled model at σ from 0.05 to 20: in float32 the error of J v is smallest near
-/// 3·10⁻³ and within a factor of two of that from 10⁻³ to 5·10⁻³; in float16 it is smallest near 5·10⁻² (7 to 25 %), in bfloat16 near 0.15 (17 to 66 %).
-fn step_fraction(precision: Kind) -> f64 {
-    match precision {
-        Kind::Double => 1e-5,
-        Kind::Float => 3e-3,
-        Kind::Half => 5e-2,
-        _ => 0.15,
+/// D(x) and J v.
+pub(crate) struct Pair {
+    pub denoised: Tensor,
+    pub product: Tensor,
+}
+
+/// D at x + h v and at x − h v.
+pub(crate) struct Central {
+    ahead: Tensor,
+    behind: Tensor,
+    h: Tensor,
+}
+
+impl Central {
+    /// (D(x + h v) − D(x − h v)) / 2h.
+    pub fn product(&self) -> Result<Tensor> {
+        Ok(self.ahead.f_sub(&self.behind)?.f_div(&self.h.f_mul_scalar(2.0)?)?)
+    }
+
+    /// (D(x + h v) − 2 D(x) + D(x − h v)) / 2h: half of what the one-sided differences to the two
+    /// sides differ by. Rounding in the model makes it √3 times what it makes of the product's error.
+    pub fn spread(&self, denoised: &Tensor) -> Result<Tensor> {
+        let second = self.ahead.f_add(&self.behind)?.f_sub(&denoised.f_mul_scalar(2.0)?)?;
+        Ok(second.f_div(&self.h.f_mul_scalar(2.0)?)?)
     }
 }
 
-/// Relative difference between the two ways at which forward mode is taken to be wrong; `None`
-/// where rounding leaves the finite difference too little precision to judge.
-fn doubtful_difference(precision: Kind) -> Option<f64> {
-    match precision {
-        Kind::Double | Kind::Float => Some(0.1),
-        _ => None,
+/// Why forward mode does not work, in words; an error that asks to stop stays one.
+pub(crate) fn why_not(error: Error) -> Result<String> {
+    match error {
+        Error::Stopped => Err(Error::Stopped),
+        Error::Failed => Ok("it raised an error, which is in the log".into()),
+        error => Ok(error.to_string()),
     }
 }
 

@@ -29,12 +29,12 @@ impl Krylov {
 
 /// Runs at most `steps` steps from z (batch, d); `enough` is asked after each and can end it.
 ///
-/// `matvec` maps (batch, d) to (batch, d), once a step. The basis is kept orthogonal by projecting
+/// `matvec` maps (batch, d) to (batch, d), once a step; it is told the space so far. The basis is kept orthogonal by projecting
 /// against all of it, twice (Giraud et al., "The loss of orthogonality in the Gram-Schmidt
 /// orthogonalization process", 2005: twice is enough), so that T stays right in float32 and for a
 /// K near the dimension. Source of the recursion: Golub and Van Loan, "Matrix Computations", 10.1.
 pub fn lanczos(
-    mut matvec: impl FnMut(&Tensor) -> Result<Tensor>,
+    mut matvec: impl FnMut(&Tensor, &Krylov) -> Result<Tensor>,
     z: &Tensor,
     steps: usize,
     mut enough: impl FnMut(&Krylov) -> Result<bool>,
@@ -48,7 +48,7 @@ pub fn lanczos(
     let mut krylov = Krylov { basis, norm, a: Vec::new(), b: Vec::new() };
     let mut scale: Option<Tensor> = None;
     for k in 1..=steps as i64 {
-        let w = matvec(&v)?;
+        let w = matvec(&v, &krylov)?;
         let seen = krylov.basis.f_narrow(1, 0, k)?;
         let (w, coefficients) = project_out(&seen, &w.f_unsqueeze(1)?)?;
         let (w, _) = project_out(&seen, &w)?;

@@ -2,15 +2,18 @@
 //!
 //! * [`process`]: the forward process, the reverse step's coefficients.
 //! * [`denoiser`]: the model as a trait, and the checked call of it.
-//! * [`jvp`]: Jacobian-vector products through the model.
+//! * [`jvp`]: Jacobian-vector products through the model, [`finite_difference`] how far such a one
+//!   reaches, [`choice`] which way of them to take.
 //! * [`lanczos`](mod@lanczos): the Krylov space. [`square_root`]: Σ^{1/2} z from it.
 //! * [`sampler`]: a step and a trajectory.
 //! * [`module`]: how `liblgs` reaches all this; the only part that knows of handles.
 //!
 //! Only the fallible `f_…` calls of `tch` are used: a panic here is a bug.
 
+pub mod choice;
 pub mod denoiser;
 pub mod error;
+pub mod finite_difference;
 pub mod jvp;
 pub mod lanczos;
 pub mod module;

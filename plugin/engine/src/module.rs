@@ -12,13 +12,13 @@ use abi_stable::{
     std_types::{RErr, ROk, ROption, RResult, RSlice, RStr, RString, RVec},
 };
 use lgs_abi::{
-    EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink, Precision,
-    SamplerOptions, TensorHandle,
+    Choice, EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink,
+    Precision, SamplerOptions, TensorHandle,
 };
 use tch::{Kind, Tensor};
 
 use crate::{
-    denoiser::{device, Denoiser},
+    denoiser::{self, device, Denoiser, DoubledBatch},
     error::{Error, Result},
     jvp::Jvp,
     process::Process,
@@ -160,10 +160,11 @@ fn options_of(options: &SamplerOptions) -> Options {
             lgs_abi::Covariance::Isotropic => Covariance::Isotropic,
             lgs_abi::Covariance::Lanczos => Covariance::Lanczos,
         },
-        jvp: match options.jvp {
-            lgs_abi::Jvp::Auto => Jvp::Auto,
-            lgs_abi::Jvp::Forward => Jvp::Forward,
-            lgs_abi::Jvp::FiniteDifference => Jvp::FiniteDifference,
+        jvp: jvp_of(options.jvp),
+        doubled_batch: match options.doubled_batch {
+            lgs_abi::DoubledBatch::Auto => DoubledBatch::Auto,
+            lgs_abi::DoubledBatch::Always => DoubledBatch::Always,
+            lgs_abi::DoubledBatch::Never => DoubledBatch::Never,
         },
         precision: match options.precision {
             Precision::Auto => None,
@@ -178,6 +179,25 @@ fn options_of(options: &SamplerOptions) -> Options {
         s_noise: options.s_noise,
         tolerance: options.tolerance,
         lanczos_min_sigma: options.lanczos_min_sigma,
+        lanczos_max_sigma: options.lanczos_max_sigma,
+    }
+}
+
+fn jvp_of(jvp: lgs_abi::Jvp) -> Jvp {
+    match jvp {
+        lgs_abi::Jvp::Auto => Jvp::Auto,
+        lgs_abi::Jvp::Forward => Jvp::Forward,
+        lgs_abi::Jvp::FiniteDifference => Jvp::FiniteDifference,
+        lgs_abi::Jvp::CentralDifference => Jvp::CentralDifference,
+    }
+}
+
+fn jvp_for_host(jvp: Jvp) -> lgs_abi::Jvp {
+    match jvp {
+        Jvp::Auto => lgs_abi::Jvp::Auto,
+        Jvp::Forward => lgs_abi::Jvp::Forward,
+        Jvp::FiniteDifference => lgs_abi::Jvp::FiniteDifference,
+        Jvp::CentralDifference => lgs_abi::Jvp::CentralDifference,
     }
 }
 
@@ -203,6 +223,16 @@ impl Denoiser for RemoteHost<'_> {
             ROption::RNone => None,
         }
     }
+
+    fn choice(&self) -> denoiser::Choice {
+        let Choice { jvp, doubled_batch, coarse } = self.0.choice();
+        denoiser::Choice { jvp: jvp_of(jvp), doubled_batch: doubled_batch.into(), coarse }
+    }
+
+    fn choose(&mut self, choice: denoiser::Choice) {
+        let denoiser::Choice { jvp, doubled_batch, coarse } = choice;
+        self.0.choose(Choice { jvp: jvp_for_host(jvp), doubled_batch: doubled_batch.into(), coarse });
+    }
 }
 
 impl Host for RemoteHost<'_> {
@@ -218,11 +248,7 @@ impl Host for RemoteHost<'_> {
             sigma_next: progress.sigma_next,
             model_evaluations: progress.model_evaluations,
             jvps: progress.jvps,
-            jvp: match progress.jvp {
-                Jvp::Auto => lgs_abi::Jvp::Auto,
-                Jvp::Forward => lgs_abi::Jvp::Forward,
-                Jvp::FiniteDifference => lgs_abi::Jvp::FiniteDifference,
-            },
+            jvp: jvp_for_host(progress.jvp),
             lanczos_error: progress.lanczos_error.unwrap_or(f64::NAN),
             x: lend(progress.x),
             denoised: lend(progress.denoised),

@@ -6,8 +6,9 @@
 use tch::{Kind, Tensor};
 
 use crate::{
-    denoiser::{Denoiser, Evaluator, Layout},
+    denoiser::{Denoiser, DoubledBatch, Evaluator, Layout, Plan},
     error::{Error, Result},
+    finite_difference::reach,
     jvp::{all_finite, Jvp, Linearization},
     lanczos::lanczos,
     process::{Process, ReverseStep},
@@ -28,9 +29,11 @@ pub enum Covariance {
 pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
-    /// Steps that start below this σ take the isotropic covariance.
+    /// Steps that start at a σ below the one or above the other take the isotropic covariance.
     pub lanczos_min_sigma: f64,
+    pub lanczos_max_sigma: f64,
     pub jvp: Jvp,
+    pub doubled_batch: DoubledBatch,
     /// What the model computes in, where that is not the dtype of x.
     pub precision: Option<Kind>,
     /// K, Jacobian-vector products a step.
@@ -80,7 +83,7 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
     check_finite("x", x)?;
     let (kind, model_kind) = (layout.kind, layout.model_kind);
     let steps = sigmas.len() - 1;
-    let mut evaluator = Evaluator::new(host, layout, options.jvp.into(), options.precision);
+    let mut evaluator = Evaluator::new(host, layout, options.plan());
     let mut x = x.f_to_kind(kind)?;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
         let options = options.at(sigma);
@@ -157,7 +160,7 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
     let model_kind = layout.model_kind;
     let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
     let x = x.f_to_kind(layout.kind)?;
-    let mut evaluator = Evaluator::new(model, layout, options.jvp.into(), options.precision);
+    let mut evaluator = Evaluator::new(model, layout, options.plan());
     let options = options.at(sigma);
     let noise = match options.covariance {
         Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
@@ -183,10 +186,10 @@ pub fn jvp<M: Denoiser + ?Sized>(
     check_finite("x", x)?;
     let v = argument("v", &layout, v)?;
     let (kind, model_kind) = (layout.kind, layout.model_kind);
-    let mut evaluator = Evaluator::new(model, layout, options.jvp.into(), options.precision);
+    let mut evaluator = Evaluator::new(model, layout, Plan { products: 1, ..options.plan() });
     let mut model = Linearization::new(&mut evaluator, &x.f_to_kind(kind)?, sigma);
     let place = format!("sigma {sigma:.6}");
-    let product = model.jvp(&v).map_err(|error| error.at(&place))?;
+    let product = model.jvp(&v, None).map_err(|error| error.at(&place))?;
     let denoised = model.denoised()?;
     for (name, tensor) in [("denoised image", &denoised), ("Jacobian-vector product", &product)] {
         if !all_finite(tensor)? {
@@ -250,9 +253,9 @@ fn step_noise<M: Denoiser + ?Sized>(
     // D(x) is there as soon as the first product is.
     let mut denoised: Option<Tensor> = None;
     let krylov = lanczos(
-        |v| {
+        |v, krylov| {
             // Finite differences need D(x) first; forward mode gives it with the first product.
-            let product = model.jvp(&v.f_view(&shape[..])?)?;
+            let product = model.jvp(&v.f_view(&shape[..])?, reach(krylov)?.as_ref())?;
             if denoised.is_none() {
                 denoised = Some(model.denoised()?);
             }
@@ -307,9 +310,18 @@ fn step_noise<M: Denoiser + ?Sized>(
 }
 
 impl Options {
+    fn plan(&self) -> Plan {
+        Plan {
+            jvp: self.jvp,
+            doubled_batch: self.doubled_batch,
+            precision: self.precision,
+            products: self.lanczos_steps,
+        }
+    }
+
     /// The options of a step that starts at σ.
     fn at(&self, sigma: f64) -> Self {
-        match sigma < self.lanczos_min_sigma {
+        match sigma < self.lanczos_min_sigma || sigma > self.lanczos_max_sigma {
             true => Self { covariance: Covariance::Isotropic, ..*self },
             false => *self,
         }
@@ -382,6 +394,7 @@ fn check_options(options: &Options, layout: &Layout) -> Result<()> {
         ("s_noise", options.s_noise, 0.0, f64::MAX),
         ("tolerance", options.tolerance, 0.0, f64::MAX),
         ("lanczos_min_sigma", options.lanczos_min_sigma, 0.0, f64::MAX),
+        ("lanczos_max_sigma", options.lanczos_max_sigma, 0.0, f64::MAX),
     ] {
         if !(low..=high).contains(&value) {
             return Err(Error::Argument(format!("{name}: expected {low} to {high}, got {value}")));

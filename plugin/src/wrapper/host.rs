@@ -1,8 +1,8 @@
 //! The host's callbacks as the engine's [`lgs_abi::Host`].
 
-use lgs_abi::{EngineModuleRef, Interruption, Jvp, Progress, TensorHandle};
+use lgs_abi::{Choice, EngineModuleRef, Interruption, Jvp, Progress, TensorHandle};
 
-use abi_stable::std_types::{RErr, ROk, ROption, RResult};
+use abi_stable::std_types::{RErr, RNone, ROk, ROption, RResult, RSome};
 
 use super::types::{self, signal};
 use crate::logger;
@@ -67,11 +67,7 @@ impl lgs_abi::Host for Callbacks {
             sigma_next: progress.sigma_next,
             model_evaluations: progress.model_evaluations,
             jvps: progress.jvps,
-            jvp: match progress.jvp {
-                Jvp::Auto => 0,
-                Jvp::Forward => 1,
-                Jvp::FiniteDifference => 2,
-            },
+            jvp: number_of(progress.jvp),
             reserved: 0,
             lanczos_error: progress.lanczos_error,
             x: progress.x.0,
@@ -85,5 +81,49 @@ impl lgs_abi::Host for Callbacks {
             Some(callback) => ROption::RSome(Self::answered(unsafe { callback(self.host.context, open.into()) })),
             None => ROption::RNone,
         }
+    }
+
+    fn choice(&self) -> Choice {
+        // SAFETY: null, or a struct of the host's for the time of the call, which nobody else writes to.
+        let Some(kept) = (unsafe { self.host.choice.as_ref() }) else {
+            return Choice { jvp: Jvp::Auto, doubled_batch: RNone, coarse: false };
+        };
+        Choice {
+            jvp: match kept.jvp {
+                1 => Jvp::Forward,
+                2 => Jvp::FiniteDifference,
+                3 => Jvp::CentralDifference,
+                _ => Jvp::Auto,
+            },
+            doubled_batch: match kept.doubled_batch {
+                1 => RSome(true),
+                2 => RSome(false),
+                _ => RNone,
+            },
+            coarse: kept.coarse != 0,
+        }
+    }
+
+    fn choose(&mut self, choice: Choice) {
+        // SAFETY: as in `choice`.
+        if let Some(kept) = unsafe { self.host.choice.as_mut() } {
+            kept.jvp = number_of(choice.jvp);
+            kept.doubled_batch = match choice.doubled_batch {
+                RNone => 0,
+                RSome(true) => 1,
+                RSome(false) => 2,
+            };
+            kept.coarse = choice.coarse.into();
+        }
+    }
+}
+
+/// `LGS_JVP_...`.
+fn number_of(jvp: Jvp) -> i32 {
+    match jvp {
+        Jvp::Auto => 0,
+        Jvp::Forward => 1,
+        Jvp::FiniteDifference => 2,
+        Jvp::CentralDifference => 3,
     }
 }

@@ -20,7 +20,7 @@ use once_cell::sync::Lazy;
 
 use self::{
     host::Callbacks,
-    types::{Api, EngineConfig, Host, LgsEngine, LgsError, Tensor},
+    types::{Api, Choice, EngineConfig, Host, LgsEngine, LgsError, Tensor},
 };
 use crate::{
     engines,
@@ -295,6 +295,15 @@ unsafe fn callbacks(engine: &LgsEngine, host: *const Host) -> Result<Callbacks> 
     let host: Host = sized("host", host, std::mem::offset_of!(Host, noise))?;
     if host.denoise.is_none() {
         return Err(Error::argument("host.denoise: expected a callback, got null"));
+    }
+    if !host.choice.is_null() {
+        let size = host.choice.cast::<usize>().read();
+        if size < size_of::<Choice>() {
+            return Err(Error::argument(format!(
+                "host.choice.struct_size: expected sizeof the struct, {} here, got {size}",
+                size_of::<Choice>()
+            )));
+        }
     }
     Ok(Callbacks { host, module: engine.engine.module })
 }

@@ -56,6 +56,14 @@ structs! {
         denoised: Tensor,
     }
 
+    "lgs_choice" Choice {
+        struct_size: usize,
+        jvp: i32,
+        doubled_batch: i32,
+        coarse: i32,
+        reserved: i32,
+    }
+
     "lgs_host" Host {
         struct_size: usize,
         context: *mut c_void,
@@ -63,6 +71,7 @@ structs! {
         noise: Option<unsafe extern "C" fn(*mut c_void, f64, f64, *mut Tensor) -> i32>,
         progress: Option<unsafe extern "C" fn(*mut c_void, *const Progress) -> i32>,
         forward_ad: Option<unsafe extern "C" fn(*mut c_void, i32) -> i32>,
+        choice: *mut Choice,
     }
 
     "lgs_engine_config" EngineConfig {

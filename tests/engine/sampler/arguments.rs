@@ -68,6 +68,7 @@ fn options_that_do_not_fit() {
         (Options { s_noise: -1.0, ..OPTIONS }, ["s_noise: ", "got -1"]),
         (Options { s_noise: f64::INFINITY, ..OPTIONS }, ["s_noise: ", "got inf"]),
         (Options { tolerance: f64::NAN, ..OPTIONS }, ["tolerance: ", "got NaN"]),
+        (Options { lanczos_max_sigma: f64::NAN, ..OPTIONS }, ["lanczos_max_sigma: ", "got NaN"]),
     ] {
         let error = refused(host(), &options, &x(), &SIGMAS);
         assert!(matches!(error, Error::Argument(_)));
@@ -149,6 +150,7 @@ fn what_the_model_returns_is_looked_at_in_every_step() {
         for (spoil, words) in [
             ((|t: Tensor| t.narrow(1, 0, 3)) as fn(Tensor) -> Tensor, ["expected shape [2, 6]", "got shape [2, 3]"]),
             (|t| t.to_kind(Kind::Double), ["expected dtype float32", "got float64"]),
+            (|t| t.to_kind(Kind::Half), ["have the model return float32", "x of dtype float16"]),
             (|t| t.to_kind(Kind::Int64), ["expected dtype float32", "got int64"]),
             (|_| Tensor::new(), ["expected a tensor", "undefined"]),
         ] {

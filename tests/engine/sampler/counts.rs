@@ -1,6 +1,7 @@
 //! How often a trajectory calls the model and the noise, and what it reports.
 
 use lgs_engine::{
+    denoiser::DoubledBatch,
     error::Error,
     jvp::Jvp,
     sampler::{sample, Covariance, Options},
@@ -58,6 +59,16 @@ fn a_last_level_above_zero_is_a_step_like_the_others() {
 }
 
 #[test]
+fn outside_its_range_of_sigma_lanczos_costs_nothing() {
+    for (low, high, products) in [(2.0, f64::MAX, [3, 6, 6]), (0.0, 1.0, [0, 0, 3]), (1.5, 2.0, [0, 3, 3])] {
+        let mut host = host();
+        run(&mut host, &Options { lanczos_min_sigma: low, lanczos_max_sigma: high, ..OPTIONS }, &SIGMAS);
+        let came: Vec<u64> = host.reports.iter().map(|report| report.jvps).take(3).collect();
+        assert_eq!(came, products, "from {low} to {high}");
+    }
+}
+
+#[test]
 fn isotropic_costs_one_evaluation_a_step() {
     let mut host = host();
     run(&mut host, &Options { covariance: Covariance::Isotropic, ..OPTIONS }, &SIGMAS);
@@ -79,15 +90,17 @@ fn no_noise_is_drawn_that_is_not_used() {
 }
 
 #[test]
-fn auto_tries_forward_mode_once_a_trajectory_and_pays_nothing_for_it() {
+fn auto_tries_forward_mode_once_a_trajectory() {
     for (mut host, levels) in [
         (host(), vec![]),
         (host().forward_ad(|_| Err(Error::Failed)), vec![true]),
         (host().forward_ad(|_| Ok(())), vec![true, false]),
     ] {
-        let (_, records) = recorded(|| run(&mut host, &Options { jvp: Jvp::Auto, ..OPTIONS }, &SIGMAS));
+        let options = Options { jvp: Jvp::Auto, doubled_batch: DoubledBatch::Never, ..OPTIONS };
+        let (_, records) = recorded(|| run(&mut host, &options, &SIGMAS));
         assert_eq!(host.levels, levels);
-        assert_eq!(host.evaluations as u64, STEPS + (STEPS - 1) * 3);
+        // Two more, to see whether rounding drowns finite differences.
+        assert_eq!(host.evaluations as u64, STEPS + (STEPS - 1) * 3 + 2);
         assert!(host.reports.iter().all(|report| report.jvp == Jvp::FiniteDifference));
         assert_eq!(records.len(), 1, "{records:?}");
     }

@@ -1,7 +1,7 @@
 //! A model and a host made of closures, which count and watch how they are called.
 
 use lgs_engine::{
-    denoiser::Denoiser,
+    denoiser::{Choice, Denoiser, DoubledBatch, Plan},
     error::{Error, Result},
     jvp::Jvp,
     process::Process,
@@ -39,6 +39,10 @@ pub struct TestHost<'f> {
     pub reports: Vec<Report>,
     /// Every opening and closing of a forward-mode level.
     pub levels: Vec<bool>,
+    /// What the sampler has found out about the model.
+    pub choice: Choice,
+    /// The batch of every call of the model.
+    pub batches: Vec<i64>,
 }
 
 impl<'f> TestHost<'f> {
@@ -53,6 +57,8 @@ impl<'f> TestHost<'f> {
             noises: Vec::new(),
             reports: Vec::new(),
             levels: Vec::new(),
+            choice: Choice::default(),
+            batches: Vec::new(),
         }
     }
 
@@ -75,6 +81,7 @@ impl<'f> TestHost<'f> {
 impl Denoiser for TestHost<'_> {
     fn denoise(&mut self, x: &Tensor, sigma: &Tensor) -> Result<Tensor> {
         self.evaluations += 1;
+        self.batches.push(x.size()[0]);
         assert_eq!(sigma.size(), [x.size()[0]], "sigma is (batch,)");
         assert_eq!(sigma.kind(), x.kind());
         let level = sigma.double_value(&[0]);
@@ -86,6 +93,14 @@ impl Denoiser for TestHost<'_> {
         let forward_ad = self.forward_ad.as_mut()?;
         self.levels.push(open);
         Some(forward_ad(open))
+    }
+
+    fn choice(&self) -> Choice {
+        self.choice
+    }
+
+    fn choose(&mut self, choice: Choice) {
+        self.choice = choice;
     }
 }
 
@@ -122,7 +137,14 @@ pub const OPTIONS: Options = Options {
     s_noise: 1.0,
     tolerance: 0.0,
     lanczos_min_sigma: 0.0,
+    lanczos_max_sigma: f64::MAX,
+    doubled_batch: DoubledBatch::Auto,
 };
+
+/// One product by `jvp`, one point at a time.
+pub fn plan(jvp: Jvp) -> Plan {
+    Plan { jvp, doubled_batch: DoubledBatch::Never, precision: None, products: 1 }
+}
 
 /// The message of an error.
 pub fn message<T>(outcome: Result<T>) -> String {
