@@ -50,14 +50,15 @@ def sample_lgs(
         return x
     extra_args = {} if extra_args is None else extra_args
     model_sampling = model.inner_model.inner_model.model_sampling
+    options = lgs.Options(**options).as_dict()
     options["s_noise"] *= noise_scale(model_sampling)
     options |= {"process": forward_process(model_sampling), "precision": precision(model.inner_model.inner_model)}
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         # ComfyUI looks for the stop button once a step; a step here is several evaluations.
         throw_exception_if_processing_interrupted()
-        with differentiable_kernels(x):
-            return model(x, sigma, **extra_args)
+        with differentiable_kernels(x, extra_args) as arguments:
+            return model(x, sigma, **arguments)
 
     with tqdm(total=len(sigmas) - 1, disable=disable) as bar:
 
@@ -74,14 +75,15 @@ def sample_lgs(
                 lgs.Options(**options),
                 noise=noise_sampler(x, extra_args.get("seed")),
                 callback=report,
+                model=getattr(model.inner_model, "model_patcher", model.inner_model.inner_model),
             )
         except NotImplementedError as error:
             if options["jvp"] != "forward":
                 raise
+            why = (str(error).splitlines() or ["It does not say more."])[0]
             raise lgs.Error(
                 "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
-                f"{str(error).splitlines()[0]} Set the input Jacobian product to auto or finite-difference; or, where "
-                "the operation is attention, start ComfyUI with --use-quad-cross-attention."
+                f"{why} Set the input Jacobian product to auto or finite-difference."
             ) from error
 
 

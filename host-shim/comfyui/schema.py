@@ -63,6 +63,8 @@ def _input(entry: dict) -> io.Input:
     kind = entry["type"]
     keys = ("display_name", "tooltip", "default", "min", "max", "step")
     options = {key: entry[key] for key in keys if key in entry}
+    # A graph that was saved before an input came still runs: the option's default is the library's then.
+    options["optional"] = "pattern" not in entry
     if kind == "COMBO":
         options["options"] = entry["choices"]
     if kind == "FLOAT":

@@ -74,8 +74,9 @@ class Call:
         return FAIL
 
     def raise_again(self, status: int):
-        """Raises what a callback has raised, if that is what the status stands for."""
-        if status not in (HOST_FAILED, HOST_STOPPED) or self.exception is None:
+        """Raises what a callback has raised, if that is what the status stands for, or if the call
+        has gone on to its end where it should have stopped."""
+        if self.exception is None or not (self.stopping or status in (HOST_FAILED, HOST_STOPPED)):
             return
         exception, self.exception = self.exception, None
         try:
@@ -229,8 +230,9 @@ class _UnraisableHook:
 
     A signal (Ctrl-C) that arrives while native code is at work is delivered at the very start of
     the next callback, outside its ``try``. ctypes can only report such an exception to
-    ``sys.unraisablehook`` and return 0, which is why FAIL is 0. While a call is under way, this
-    hook takes what belongs to the call, and passes on the rest.
+    ``sys.unraisablehook``, and returns what chance has left in the place of the answer. While a call
+    is under way, this hook takes what belongs to the call, and passes on the rest; the next callback
+    stops the call, or `Call.raise_again` at its end does.
     """
 
     def __init__(self):

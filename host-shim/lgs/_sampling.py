@@ -12,6 +12,7 @@ from torch import Tensor
 from . import _engine, _native, _tensors
 from ._callbacks import Call
 from ._choices import Remembered
+from ._precision import as_computed
 from ._tensors import Lent
 from .errors import Error, InvalidArgument, InvalidType, error_for
 from .options import Options
@@ -61,6 +62,7 @@ def sample(
         callback(progress)
 
     engine = _engine.engine()
+    options = as_computed(options, x)
     remembered = Remembered(denoise if model is None else model, x, options)
     call = _call(engine, denoise, x, remembered, draw, None if callback is None else report)
     array = (c_double * len(levels))(*levels)
@@ -88,6 +90,7 @@ def reverse_noise(
     x, z = _check_x("x", x), _check_x("z", z)
     sigma, sigma_next = _check_number("sigma", sigma), _check_number("sigma_next", sigma_next)
     engine = _engine.engine()
+    options = as_computed(options, x)
     remembered = Remembered(denoise, x, options)
     with Lent(engine, x) as x_handle, Lent(engine, z) as z_handle:
         function = engine.lib.api.reverse_noise
@@ -117,6 +120,7 @@ def jvp(
     x, v = _check_x("x", x), _check_x("v", v)
     sigma = _check_number("sigma", sigma)
     engine = _engine.engine()
+    options = as_computed(options, x)
     remembered = Remembered(denoise, x, options)
     call = _call(engine, denoise, x, remembered)
     with Lent(engine, x) as x_handle, Lent(engine, v) as v_handle:
@@ -151,10 +155,11 @@ def _run(call: Call, function, options: Options, *arguments, results: int) -> li
         status, message = engine.lib.call(
             function, engine.handle, options.as_json(), byref(call.host()), *arguments, *map(byref, outs)
         )
+    tensors = [] if status else [_tensors.take(out.value) for out in outs]
+    call.raise_again(status)
     if status:
-        call.raise_again(status)
         raise error_for(status, message)
-    return [_tensors.take(out.value) for out in outs]
+    return tensors
 
 
 def _check_x(name: str, value: Any) -> Tensor:
@@ -187,7 +192,9 @@ def _check_sigmas(sigmas: Any) -> tuple[list[float], Callable[[float], Tensor]]:
         ) from problem
     dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
     if isinstance(sigmas, Tensor):
-        return levels, lambda sigma: torch.tensor(sigma, dtype=dtype, device=sigmas.device)
+        # The host's own numbers: a new tensor on a GPU would have to wait for it.
+        own = dict(zip(levels, tensor.detach().to(dtype), strict=True))
+        return levels, own.__getitem__
     # A list of Python's floats has float64's precision.
     levels = [float(sigma) for sigma in sigmas]
     return levels, lambda sigma: torch.tensor(sigma, dtype=torch.float64)

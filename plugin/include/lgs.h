@@ -84,8 +84,10 @@ enum {
 };
 
 /*
- * What a callback returns. Failing is 0 because that is what a foreign-function layer returns for
- * a callback that died before it could answer, and that must not pass for success.
+ * What a callback returns. Failing is 0 because that is what a foreign-function layer often returns
+ * for a callback that died before it could answer, and that must not pass for success. Python's
+ * ctypes returns what chance has left there: so a callback that stores no tensor has failed whatever
+ * it returns, and a host of that kind has to remember by itself what was raised.
  *
  * LGS_FAIL makes the library try the model in another way where there is one: without forward-mode
  * differentiation, after `forward_ad`, or `denoise` of a dual number, under jvp "auto"; for one point

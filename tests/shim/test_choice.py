@@ -64,7 +64,9 @@ def test_the_defaults_are_accurate_at_every_noise_level(
         for steps in (1, 2, 3):
             options = {"lanczos_steps": steps}
             noise = lgs.reverse_noise(exact, x, sigma, sigma / 2, v, options | {"jvp": "forward"})
-            ours = lgs.reverse_noise(denoise, x.float(), sigma, sigma / 2, v.float(), options | {"precision": precision})
+            ours = lgs.reverse_noise(
+                denoise, x.float(), sigma, sigma / 2, v.float(), options | {"precision": precision}
+            )
             assert distance(ours, noise) < noise_bound, f"the noise at sigma {sigma}, K = {steps}"
 
 
@@ -148,7 +150,9 @@ def test_a_jacobian_of_zero():
 
 
 def test_a_model_that_returns_float16_is_told_what_to_do():
-    with pytest.raises(lgs.ModelOutputError, match=r"step 1 of 2 .*expected dtype float32.*got float16; have the model"):
+    with pytest.raises(
+        lgs.ModelOutputError, match=r"step 1 of 2 .*expected dtype float32.*got float16; have the model"
+    ):
         lgs.sample(lambda x, sigma: (0.5 * x).half(), torch.randn(2, 8), [1.0, 0.5, 0.0])
     half = lgs.sample(lambda x, sigma: 0.5 * x, torch.randn(2, 8).half(), [1.0, 0.5, 0.0])
     assert half.dtype == torch.float16 and half.isfinite().all()

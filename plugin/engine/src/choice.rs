@@ -213,12 +213,22 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         Ok(exact(figures))
     }
 
+    /// The second difference relative to the first, over the step of a central difference.
+    fn second_difference(&mut self, v: &Tensor) -> Result<f64> {
+        let differences = self.central_difference(v, None)?;
+        let (first, second) = (differences.product()?, differences.spread(&self.denoised()?)?);
+        Ok(norm(&second)? / norm(&first)?.max(f64::MIN_POSITIVE))
+    }
+
     fn without_forward_mode(&mut self, v: &Tensor, one_sided: Tensor, reason: &str) -> Result<Judgement> {
         if matches!(self.evaluator.precision(), Kind::Double | Kind::Float) {
             // A model can round inside (autocast, quantised weights) without its dtype telling so.
-            let differences = self.central_difference(v, None)?;
-            let (product, denoised) = (differences.product()?, self.denoised()?);
-            self.evaluator.coarse = norm(&differences.spread(&denoised)?)? > DROWNED * norm(&product)?;
+            let fine = self.second_difference(v)?;
+            self.evaluator.coarse = fine > DROWNED;
+            // A longer step makes less of rounding, but more of a model that is curved.
+            if self.evaluator.coarse && self.second_difference(v)? > fine {
+                self.evaluator.coarse = false;
+            }
             if self.evaluator.coarse {
                 log::info!(
                     "the model rounds more than {} does: finite differences reach as far as for bfloat16",

@@ -136,7 +136,8 @@ impl Coefficients {
     /// ‖z‖ V c, (batch, d) in the basis' dtype, on its device.
     pub fn combine(&self, krylov: &Krylov) -> Result<Tensor> {
         let basis = &krylov.basis;
-        let values = self.values.f_to_kind(basis.f_kind()?)?.f_to_device(basis.device())?;
+        // Not waited for: the numbers are staged before the call returns.
+        let values = self.values.f_internal_to_copy((basis.f_kind()?, basis.device()), true)?;
         let values = values.f_mul(&krylov.norm.f_unsqueeze(1)?)?;
         Ok(values.f_unsqueeze(1)?.f_bmm(basis)?.f_squeeze_dim(1)?)
     }

@@ -27,9 +27,11 @@ impl Callbacks {
         }
     }
 
-    /// The same for a callback that stores a tensor.
+    /// The same for a callback that stores a tensor. One that has stored none has failed, whatever it
+    /// answers: a foreign-function layer may answer with chance for a callback that died in it.
     fn tensor(&self, signal: i32, tensor: types::Tensor) -> RResult<TensorHandle, Interruption> {
         match Self::answered(signal) {
+            ROk(()) if tensor.is_null() => RErr(Interruption::Failed),
             ROk(()) => ROk(TensorHandle(tensor)),
             RErr(interruption) => {
                 if !tensor.is_null() {

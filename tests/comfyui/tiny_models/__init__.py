@@ -1,8 +1,10 @@
-"""A node pack for the tests: ComfyUI's own network architectures, tiny, with random weights.
+"""A node pack for the tests: ComfyUI's own network architectures, tiny, with random weights, and patches.
 
 So that the sampler is run through the attention, rotary embeddings and layers of real hosts, which
 the bundled digit model has none of. The pictures mean nothing.
 """
+
+import logging
 
 import comfy.latent_formats
 import comfy.model_base
@@ -90,4 +92,52 @@ class TinyModel:
         return model, [[context, {"pooled_output": pooled}]], {"samples": torch.zeros(2, 4, 8, 8)}
 
 
-NODE_CLASS_MAPPINGS = {"LGSTestTinyModel": TinyModel}
+class NoForwardMode(torch.autograd.Function):
+    """An operation as extensions have them: a derivative for training, none in forward mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def another_kernel(func, q, k, v, *args, **kwargs):
+    """As SageAttention: it gives what ComfyUI's gives, without a tangent, and without a word about that."""
+    logging.info("another kernel was called")
+    return func(q.detach(), k.detach(), v.detach(), *args, **kwargs)
+
+
+def sharp_attention(func, q, *args, **kwargs):
+    """No mere kernel: it gives something else."""
+    return func(3 * q, *args, **kwargs)
+
+
+class PatchModel:
+    """What other node packs do to a model."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "patch"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"model": ("MODEL",), "patch": (["another kernel", "another attention", "no forward mode"],)}
+        }
+
+    def patch(self, model, patch):
+        model = model.clone()
+        if patch == "no forward mode":
+            model.set_model_unet_function_wrapper(
+                lambda apply, call: NoForwardMode.apply(apply(call["input"], call["timestep"], **call["c"]))
+            )
+        else:
+            attention = another_kernel if patch == "another kernel" else sharp_attention
+            model.model_options["transformer_options"]["optimized_attention_override"] = attention
+        return (model,)
+
+
+NODE_CLASS_MAPPINGS = {"LGSTestTinyModel": TinyModel, "LGSTestPatchModel": PatchModel}
