@@ -32,8 +32,9 @@ class Options:
                                (where ``jvp="auto"`` finds that to be right
                                and faster), ``"always"``, ``"never"``
     ``extended``               use the free extra Krylov vector              ``True``
-    ``tolerance``              estimated relative error of the noise at      0.0
-                               which the Lanczos steps end; 0: never early
+    ``tolerance``              estimated error of a step's result, relative  0.0
+                               to it, at which an item's Lanczos steps end;
+                               0: never early
     ``process``                ``"ve"`` (x = x0 + sigma noise) or            ``"ve"``
                                ``"flow"`` (x = (1 - sigma) x0 + sigma noise)
     ``precision``              what the model computes in: ``"auto"`` (x's   ``"auto"``

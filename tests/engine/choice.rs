@@ -92,9 +92,14 @@ fn coupled(x: &Tensor, sigma: f64) -> Result<Tensor> {
 
 #[test]
 fn auto_does_not_double_the_batch_of_a_model_whose_items_are_not_independent() {
+    // Slow enough for its batches to be worth a thought.
+    let slow = |x: &Tensor, sigma| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        coupled(x, sigma)
+    };
     let options = Options { jvp: Jvp::Auto, ..OPTIONS };
-    let (expected, _) = run(TestHost::new(coupled), &Options { doubled_batch: DoubledBatch::Never, ..options });
-    let ((result, host), records) = recorded(|| run(TestHost::new(coupled), &options));
+    let (expected, _) = run(TestHost::new(slow), &Options { doubled_batch: DoubledBatch::Never, ..options });
+    let ((result, host), records) = recorded(|| run(TestHost::new(slow), &options));
     assert_eq!(distance(&result, &expected), 0.0);
     assert_eq!(host.choice, Choice { jvp: Jvp::FiniteDifference, doubled_batch: Some(false), coarse: false });
     assert!(records.iter().any(|(_, text)| text.contains("items cannot be independent")), "{records:?}");

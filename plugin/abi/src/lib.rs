@@ -86,7 +86,7 @@ pub struct SamplerOptions {
     pub eta: f64,
     /// Factor on the noise that each step adds.
     pub s_noise: f64,
-    /// Relative error of the noise at which the Lanczos recursion ends; 0: never early.
+    /// Error of a step's result, relative to it, at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
     /// Steps that start at a σ below the one or above the other take the isotropic covariance.
     pub lanczos_min_sigma: f64,

@@ -40,6 +40,10 @@ const HIGHEST_PRICE: f64 = 12.0;
 /// the choice does not hang on chance: the same seed is to give the same picture on another day.
 const FASTER: f64 = 0.9;
 
+/// Below this many seconds an evaluation is the caller's own overhead, and times tell nothing: the
+/// exact way is taken, whatever its price.
+const SHORT: f64 = 1e-3;
+
 /// An evaluation of more seconds fills the device by itself, and doubling the batch gains nothing.
 const LONG: f64 = 0.5;
 
@@ -64,12 +68,15 @@ struct Judgement {
 impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     /// J v, and from here on products in the way that turned out best.
     pub(crate) fn choose(&mut self, v: &Tensor) -> Result<Tensor> {
-        let denoised = self.denoised()?;
-        wait(&denoised)?;
-        let (one_sided, evaluation) = timed(|| {
+        let (denoised, first) = timed(|| {
+            let denoised = self.denoised()?;
+            wait(&denoised).map(|()| denoised)
+        })?;
+        let (one_sided, second) = timed(|| {
             let product = self.finite_difference(v, None)?;
             wait(&product).map(|()| product)
         })?;
+        let evaluation = first.min(second);
         if !all_finite(&one_sided)? {
             // The caller's own checks will say what is wrong.
             self.evaluator.settle(Method::FiniteDifference, Some(false));
@@ -97,7 +104,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             Err(error) => Err(why_not(error)?),
         };
 
-        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward)?;
+        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, evaluation)?;
         let doubled_batch = self.evaluator.doubled_batch.or(Some(pair.is_some()));
         self.evaluator.settle(method, doubled_batch);
         // D(x) and the product are those that this way will give whenever it is taken again.
@@ -117,7 +124,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     /// D(x) and the product from one call, where that is right and faster than two.
     fn try_doubled_batch(&mut self, v: &Tensor, denoised: &Tensor, evaluation: f64) -> Result<Option<Pair>> {
         let asked_for = self.evaluator.doubled_batch == Some(true);
-        if self.evaluator.doubled_batch == Some(false) || (evaluation > LONG && !asked_for) {
+        if self.evaluator.doubled_batch == Some(false) || (!(SHORT..LONG).contains(&evaluation) && !asked_for) {
             return Ok(None);
         }
         // Twice: the first call with another batch size may be slow.
@@ -155,7 +162,14 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     }
 
     /// Weighs forward mode against finite differences, on error and on price.
-    fn judge(&mut self, v: &Tensor, denoised: &Tensor, one_sided: Tensor, forward: Forward) -> Result<Judgement> {
+    fn judge(
+        &mut self,
+        v: &Tensor,
+        denoised: &Tensor,
+        one_sided: Tensor,
+        forward: Forward,
+        evaluation: f64,
+    ) -> Result<Judgement> {
         let products = self.evaluator.products() as f64;
         let accurate = accurate(self.evaluator.precision());
         let (forward, price) = match forward {
@@ -163,7 +177,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             Err(reason) => return self.without_forward_mode(v, one_sided, &reason),
         };
         let off = distance(&one_sided, &forward)?;
-        if off <= accurate && price * products >= FASTER * (products + 1.0) {
+        if off <= accurate && evaluation >= SHORT && price * products >= FASTER * (products + 1.0) {
             log::info!(
                 "Jacobian-vector products: finite differences, one model evaluation each and {:.1} % from forward mode, \
                  which costs {price:.1}",
@@ -176,7 +190,8 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             Judgement { method: Method::Forward { fallback: true }, product: forward.shallow_clone() }
         };
         if off <= accurate {
-            return Ok(exact("finite differences would cost more".into()));
+            let why = if evaluation < SHORT { "which is exact" } else { "finite differences would cost more" };
+            return Ok(exact(why.into()));
         }
 
         let differences = self.central_difference(v, None)?;

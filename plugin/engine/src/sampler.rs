@@ -3,6 +3,8 @@
 //! The method is that of "The Value of Covariance Matching in Gaussian DDPMs and the Lanczos
 //! Sampler" (arXiv 2605.22723); the names are the field's.
 
+use std::cell::OnceCell;
+
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -44,7 +46,7 @@ pub struct Options {
     pub eta: f64,
     /// Factor on the noise that each step adds.
     pub s_noise: f64,
-    /// Estimated relative error of the noise at which an item's recursion ends; 0: never early.
+    /// Estimated error of x at σ', relative to x, at which an item's recursion ends; 0: never early.
     pub tolerance: f64,
 }
 
@@ -128,12 +130,17 @@ fn reverse_step(
     denoised: &Tensor,
     noise: Option<Noise>,
 ) -> Result<Tensor> {
-    let mean = x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?;
+    let mean = mean(kernel, x, denoised)?;
     Ok(match noise {
         Some(noise) if s_noise == 1.0 => mean.f_add(&noise.value)?,
         Some(noise) => mean.f_add(&noise.value.f_mul_scalar(s_noise)?)?,
         None => mean,
     })
+}
+
+/// A x + B D(x), the mean of the reverse kernel.
+fn mean(kernel: &ReverseStep, x: &Tensor, denoised: &Tensor) -> Result<Tensor> {
+    Ok(x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?)
 }
 
 /// Σ^{1/2} z of the step σ → σ' at x, without s_noise; x, z and the result (batch, ...).
@@ -250,24 +257,28 @@ fn step_noise<M: Denoiser + ?Sized>(
     // With a tolerance, what is known after each product: items that are good enough keep it.
     let mut known: Option<Coefficients> = None;
     let mut settled = vec![false; batch as usize];
-    // D(x) is there as soon as the first product is.
-    let mut denoised: Option<Tensor> = None;
+    // D(x) is there as soon as the first product is; and with a tolerance, ‖A x + B D(x)‖ (batch,).
+    let denoised: OnceCell<Tensor> = OnceCell::new();
+    let mean_norm: OnceCell<Tensor> = OnceCell::new();
     let krylov = lanczos(
         |v, krylov| {
             // Finite differences need D(x) first; forward mode gives it with the first product.
             let product = model.jvp(&v.f_view(&shape[..])?, reach(krylov)?.as_ref())?;
-            if denoised.is_none() {
-                denoised = Some(model.denoised()?);
+            if denoised.get().is_none() {
+                let d = model.denoised()?;
+                if options.tolerance > 0.0 {
+                    let mean = mean(kernel, x, &d)?.f_reshape([batch, dimension])?;
+                    let _ = mean_norm.set(mean.f_norm_scalaropt_dim(2.0, [1], false)?);
+                }
+                let _ = denoised.set(d);
             }
             Ok(product.f_reshape([batch, dimension])?)
         },
         &z.f_reshape([batch, dimension])?,
         options.lanczos_steps,
         |krylov| {
-            if options.tolerance <= 0.0 {
-                return Ok(false);
-            }
-            let (t, _) = Projected::fetch(krylov, &krylov.norm)?;
+            let Some(mean_norm) = mean_norm.get() else { return Ok(false) };
+            let (t, mean_norm) = Projected::fetch(krylov, mean_norm)?;
             if !t.is_finite() {
                 return Ok(true);
             }
@@ -275,14 +286,18 @@ fn step_noise<M: Denoiser + ?Sized>(
             if let Some(earlier) = &known {
                 now.keep(&settled, earlier)?;
             }
-            for (settled, &error) in settled.iter_mut().zip(&now.error) {
-                *settled |= error <= options.tolerance;
+            let noise_norm = now.norms(&t)?;
+            for (item, settled) in settled.iter_mut().enumerate() {
+                // Of x at σ', mean and noise: what its error comes to in the end. The noise alone is
+                // next to nothing of x once σ' is small against the data.
+                let part = noise_norm[item] / mean_norm[item].hypot(noise_norm[item]).max(f64::MIN_POSITIVE);
+                *settled |= now.error[item] * part <= options.tolerance;
             }
             known = Some(now);
             Ok(settled.iter().all(|&settled| settled))
         },
     )?;
-    let denoised = match denoised {
+    let denoised = match denoised.into_inner() {
         Some(denoised) => denoised,
         None => model.denoised()?,
     };

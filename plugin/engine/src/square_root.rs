@@ -142,6 +142,13 @@ impl Coefficients {
         Ok(values.f_unsqueeze(1)?.f_bmm(basis)?.f_squeeze_dim(1)?)
     }
 
+    /// ‖Σ^{1/2} z‖ of every item, which is ‖z‖ times that of its coefficients: the basis is orthonormal.
+    pub fn norms(&self, t: &Projected) -> Result<Vec<f64>> {
+        let mut norms = vec![0.0; t.batch];
+        self.values.f_norm_scalaropt_dim(2.0, [1], false)?.f_copy_data(&mut norms, t.batch)?;
+        Ok(norms.iter().zip(&t.norm).map(|(norm, length)| norm * length).collect())
+    }
+
     /// Takes over the coefficients (of fewer or as many vectors) and the error of the items that
     /// `earlier` has for `which`.
     pub fn keep(&mut self, which: &[bool], earlier: &Coefficients) -> Result<()> {
