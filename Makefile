@@ -1,6 +1,7 @@
 # make demo   the bundled model through the plugin: pictures and a table in out/demo/
 # make test   everything that can be checked on this machine
-# make bench  what the plugin costs, side by side with plain PyTorch and bare model evaluations
+# make bench  what the plugin costs, and the studies behind its choices: tables, JSON and plots in
+#             out/bench/; ONLY="cost adaptive" for some of it, QUICK=1 to see whether it runs
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
 #
 # Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
@@ -28,7 +29,7 @@ test: build check
 	$(PYTHON) -m pytest
 
 bench: build
-	PYTHONPATH=tests $(PYTHON) -m bench --out out/bench
+	PYTHONPATH=tests $(PYTHON) -m bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 build: $(VENV)/installed
 	cargo build --release --locked

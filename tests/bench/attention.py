@@ -60,6 +60,15 @@ def attention_cost(rounds: int) -> list[dict]:
     return rows
 
 
+def describe(rows: list[dict]) -> str:
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'':{width}}  time of the fused kernel's     peak, MB"]
+    for row in rows:
+        figures = row.get("note") or f"{row['ratio']:10.1f} {row['peak_megabytes']:28.0f}"
+        lines.append(f"{row['name']:{width}}  {figures}")
+    return "\n".join(lines)
+
+
 def _ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     with DifferentiableAttention():
         return F.scaled_dot_product_attention(q, k, v)

@@ -55,3 +55,14 @@ def test_auto_is_either_of_them(server: ComfyServer, example: dict, architecture
     graph = with_tiny_model(example, architecture)
     auto = sampled(server, with_inputs(graph, jvp="auto"))
     assert distance(auto, sampled(server, with_inputs(graph, jvp="forward"))) < 0.01
+
+
+@UNET_AND_FLUX
+@pytest.mark.parametrize("jvp", ["finite-difference", "central-difference"])
+def test_a_doubled_batch_gives_the_same(server: ComfyServer, example: dict, architecture: str, jvp: str):
+    """ComfyUI's guider gives each of the items its conditioning, whatever multiple of them there is."""
+    graph = with_inputs(with_tiny_model(example, architecture), jvp=jvp)
+    before = len(server.log_text())
+    doubled = sampled(server, with_inputs(graph, doubled_batch="always"))
+    assert "does not take a batch" not in server.log_text()[before:]
+    assert distance(doubled, sampled(server, with_inputs(graph, doubled_batch="never"))) < 0.01

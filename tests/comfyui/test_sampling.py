@@ -9,6 +9,7 @@ from .client import Client, Run, pixels
 from .graphs import (
     GUIDER,
     MODEL,
+    SAMPLER,
     SAMPLING,
     SIGMAS,
     assert_read,
@@ -85,6 +86,21 @@ def test_both_jacobian_products_draw_the_same(comfy: Client, example: dict, guid
     apart = (forward.images - difference.images).abs().mean()
     from_isotropic = (forward.images - isotropic.images).abs().mean()
     assert apart < 0.25 * from_isotropic, (apart, from_isotropic)
+
+
+def test_a_doubled_batch_draws_the_same_digits(comfy: Client, example: dict):
+    """Ten items with a conditioning each, guided: in a doubled batch each has to meet its own."""
+    graph = with_inputs(example, jvp="finite-difference", lanczos_steps=1, cfg=2.0)
+    doubled, separate = (comfy.run(with_inputs(graph, doubled_batch=choice)) for choice in ("always", "never"))
+    for run in (doubled, separate):
+        check_pictures(run)
+    assert (doubled.images - separate.images).abs().max() <= 3, "grey levels, of 255"
+
+
+def test_a_graph_that_was_saved_before_an_input_came_still_runs(comfy: Client, example: dict):
+    sampler = example[SAMPLER]["inputs"]
+    older = with_node(example, SAMPLER, "LGSSampler", **{name: sampler[name] for name in ("covariance", "eta")})
+    check_pictures(comfy.run(older))
 
 
 def test_one_step(comfy: Client, example: dict):
