@@ -32,6 +32,7 @@ SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 """Stable Diffusion 1.5's UNet (arXiv 2112.10752): what else there is to say is diffusers' default."""
 SMALL_SD15 = SD15 | {
     "sample_size": 16,
+    "layers_per_block": 1,
     "block_out_channels": (32, 64, 64, 64),
     "cross_attention_dim": 64,
     "attention_head_dim": 4,
@@ -53,8 +54,9 @@ SDXL = {
 """SDXL's UNet (arXiv 2307.01952)."""
 SMALL_SDXL = SDXL | {
     "sample_size": 16,
+    "layers_per_block": 1,
     "block_out_channels": (32, 64, 64),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 4),
     "cross_attention_dim": 64,
     "addition_time_embed_dim": 32,

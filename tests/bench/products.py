@@ -10,6 +10,7 @@ of a reverse step; "pictures" in the distribution that is sampled.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import statistics
 import time
@@ -29,6 +30,9 @@ from .networks import Digits, Model, Point, bundled, forward_mode, levels, model
 FRACTIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.25, 0.3, 0.5)
 """h in units of sigma sqrt(d), v being of length 1: how far x moves per number, in units of sigma."""
 
+QUICK_FRACTIONS = (3e-3, 1e-2, 0.1, 0.2, 0.25, 0.3)
+"""Where an evaluation takes long."""
+
 KINDS = ("forward", "finite-difference", "central-difference", "auto")
 DIFFERENCES = {"one-sided": "finite-difference", "central": "central-difference"}
 """By its name in the study, its option's."""
@@ -39,15 +43,40 @@ def product_study(quick: bool) -> dict:
     study = {"steps": [], "chosen": []}
     with torch.no_grad():
         for model in tqdm(models(), desc="Jacobian-vector products", total=4, leave=False):
-            at = points(model, model.sigmas[1::2] if quick else model.sigmas)
+            at = points(model, _fewer(model.sigmas) if quick else model.sigmas)
             for dtype in tqdm(model.dtypes, desc=model.name, leave=False):
-                seen, items = (at[::2], 2) if dtype == "float16" else (at, len(model.x0))
-                denoise = model.build(getattr(torch, dtype), items)
-                study["steps"] += [row for point in seen for row in _steps(model, denoise, dtype, items, point)]
-                study["chosen"] += _chosen(model, denoise, dtype, items, seen)
+                # Float16 is emulated on the CPU, and slow.
+                seen, items = (at[1::2], 2) if dtype == "float16" else (at, len(model.x0))
+                case = _Case(model, dtype, items, model.build(getattr(torch, dtype), items))
+                fractions = QUICK_FRACTIONS if dtype == "float16" or (quick and items == 2) else FRACTIONS
+                study["steps"] += [row for point in seen for row in _steps(case, point, fractions)]
+                if not (quick and dtype == "float16"):
+                    study["chosen"] += _chosen(case, seen, 1 if quick else 2)
         study["noise"] = _noise(bundled(), quick)
         study["pictures"] = _pictures(1 if quick else 10)
     return study
+
+
+@dataclasses.dataclass(frozen=True)
+class _Case:
+    """A model in one precision."""
+
+    model: Model
+    dtype: str
+    items: int
+    denoise: Callable[[Tensor, Tensor], Tensor]
+
+    def row(self, point: Point, **more) -> dict:
+        return {"model": self.model.name, "dtype": self.dtype, "sigma": point.sigma, **more}
+
+    def exact(self, point: Point, vector: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x, v and J v in float64."""
+        return tuple(t[: self.items] for t in (point.x, point.vectors[vector], point.products[vector]))
+
+
+def _fewer(sigmas: tuple[float, ...]) -> tuple[float, ...]:
+    """For a quick look: of the bundled model three, of the slower ones one."""
+    return sigmas[1::2] if len(sigmas) > 5 else sigmas[3:4]
 
 
 def error(came: Tensor, expected: Tensor) -> float:
@@ -68,53 +97,49 @@ def rule(difference: str, dtype: str) -> float:
     return float(f"{max(moved):.2g}")
 
 
-def _steps(model: Model, denoise: Callable, dtype: str, items: int, point: Point) -> list[dict]:
+def _steps(case: _Case, point: Point, fractions: tuple[float, ...]) -> list[dict]:
     """The error of finite differences in plain PyTorch, and that of forward mode."""
-    x, d = point.x[:items], point.x[0].numel()
-    # Float16 is emulated on the CPU, and slow.
-    fractions = [f for f in FRACTIONS if f >= 0.03] if dtype == "float16" else FRACTIONS
-    evaluate = lambda at: denoise(at.float(), levels(at.float(), point.sigma)).double()  # noqa: E731
-    middle, rows = evaluate(x), []
-    for name, v, expected in zip(("v1", "v2"), point.vectors, point.products, strict=True):
-        v, expected = v[:items], expected[:items]
-        reach = point.reach[:items].view(norm(v).shape) if name == "v2" else torch.ones_like(norm(v))
-        row = {"model": model.name, "dtype": dtype, "sigma": point.sigma, "vector": name, "reach": reach.mean().item()}
-        product = forward_mode(denoise, x.float(), point.sigma, v.float())
-        rows.append(row | {"difference": "forward", "fraction": None, "error": error(product, expected)})
+    rows = []
+    for vector, name in enumerate(("v1", "v2")):
+        x, v, expected = case.exact(point, vector)
+        evaluate = lambda at: case.denoise(at.float(), levels(at.float(), point.sigma)).double()  # noqa: E731
+        reach = point.reach[: len(v)].view(norm(v).shape) if vector else torch.ones_like(norm(v))
+        row = case.row(point, vector=name, reach=reach.mean().item())
+        product = forward_mode(case.denoise, x.float(), point.sigma, v.float())
+        rows.append(row | {"difference": "forward", "fraction": None, "error": error(product, expected), "rule": False})
+        middle = evaluate(x)
         for fraction in fractions:
-            h = fraction * point.sigma * d**0.5 * reach
+            h = fraction * point.sigma * x[0].numel() ** 0.5 * reach
             ahead, behind = evaluate(x + h * v), evaluate(x - h * v)
             products = {"one-sided": (ahead - middle) / h, "central": (ahead - behind) / (2 * h)}
             for difference, product in products.items():
                 found = {"difference": difference, "fraction": fraction, "error": error(product, expected)}
-                rows.append(row | found | {"rule": fraction == rule(difference, dtype)})
+                rows.append(row | found | {"rule": fraction == rule(difference, case.dtype)})
     return rows
 
 
-def _chosen(model: Model, denoise: Callable, dtype: str, items: int, at: list[Point]) -> list[dict]:
-    """The error of `lgs.jvp` from high noise to low, as on a trajectory; what ``auto`` finds out on the first holds
-    for all. Price: that of D(x) and J v in evaluations, the median of neighbouring pairs."""
-    rows, prices, took = [], {}, {}
-    options = {"precision": dtype, "process": model.process}
+def _chosen(case: _Case, at: list[Point], rounds: int) -> list[dict]:
+    """The error of `lgs.jvp` from high noise to low, as on a trajectory; what ``auto`` finds out on the first point
+    holds for all. Price: that of D(x) and J v in evaluations, the median of neighbouring pairs."""
+    rows = []
+    options = {"precision": case.dtype, "process": case.model.process}
     for jvp in KINDS:
-        ours, pairs = functools.partial(denoise), []  # an object of its own, for what auto finds out
+        ours, found, pairs, took = functools.partial(case.denoise), [], [], []  # an object of its own, for auto
         for point in reversed(at):
-            x, v = point.x[:items].float(), point.vectors[0][:items].float()
+            x, v, expected = case.exact(point, 0)
+            x, v = x.float(), v.float()
             product = functools.partial(lgs.jvp, ours, x, point.sigma, v, options | {"jvp": jvp})
-            bare = functools.partial(denoise, x, levels(x, point.sigma))
-            if not pairs:
+            bare = functools.partial(case.denoise, x, levels(x, point.sigma))
+            if not found:
                 product(), bare()
-            for _ in range(2):
-                (_, product_of_v), seconds = _timed(product)
-                pairs.append(seconds / _timed(bare)[1])
-            rows.append({"model": model.name, "dtype": dtype, "sigma": point.sigma, "jvp": jvp})
-            rows[-1]["error"] = error(product_of_v, point.products[0][:items])
-        prices[jvp] = statistics.median(pairs)
-        # Tolerance 1: one product is enough.
-        ask = lambda step, jvp=jvp: took.update({jvp: step["jvp"]})  # noqa: E731
-        sigmas = [at[0].sigma, at[0].sigma / 2]
-        lgs.sample(ours, x, sigmas, options | {"jvp": jvp, "tolerance": 1.0}, callback=ask)
-    return [row | {"took": took[row["jvp"]], "price": prices[row["jvp"]]} for row in rows]
+            timed = [(_timed(product), _timed(bare)) for _ in range(rounds)]
+            pairs += [mine / other for (_, mine), (_, other) in timed]
+            found.append(case.row(point, jvp=jvp, error=error(timed[0][0][0][1], expected)))
+        # A trajectory tells which it is; at this tolerance one product is enough.
+        told, sigmas = options | {"jvp": jvp, "tolerance": 1.0}, [point.sigma, point.sigma / 2]
+        lgs.sample(ours, x, sigmas, told, callback=lambda step, took=took: took.append(step["jvp"]))
+        rows += [row | {"took": took[-1], "price": statistics.median(pairs)} for row in found]
+    return rows
 
 
 def _timed(work: Callable) -> tuple[object, float]:
@@ -125,7 +150,7 @@ def _timed(work: Callable) -> tuple[object, float]:
 def _noise(model: Model, quick: bool) -> list[dict]:
     """The error of Sigma^(1/2) z of a step from sigma to sigma/2, against the float64 model with the same K."""
     rows = []
-    at = points(model, (0.2, 3.0) if quick else model.sigmas)
+    at = points(model, (3.0,) if quick else model.sigmas)
     exact = model.build(torch.float64, len(model.x0))
     for point in tqdm(at, desc="noise of a step", leave=False):
         z = point.vectors[0] * point.x[0].numel() ** 0.5
@@ -167,7 +192,8 @@ def _pictures(batches: int) -> list[dict]:
             generator = torch.Generator().manual_seed(batch)
             draw = lambda *_sigmas, g=generator: torch.randn(len(asked), 1, 32, 32, generator=g)  # noqa: E731
             x = draw() * sigmas[0]
-            images.append(lgs.sample(denoise, x, sigmas, {"precision": dtype, "lanczos_steps": 1} | options, noise=draw))
+            options = {"precision": dtype, "lanczos_steps": 1} | options
+            images.append(lgs.sample(denoise, x, sigmas, options, noise=draw))
         images = torch.cat(images).clamp(-1, 1)
         first = images if first is None else first
         found = held_out.distances(images, asked.repeat(batches))

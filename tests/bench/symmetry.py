@@ -1,15 +1,14 @@
 """Is J = dD/dx of a trained model symmetric, and what would (J v + J^T v) / 2 change in the samples?
 
-The posterior covariance is (sigma^2 / alpha) J only for an exact D, whose J is symmetric; the Lanczos
-recursion takes that for granted. Here J of the bundled digit model is written out whole (d = 1024), and
-digits are drawn from the same noise with J v and with the symmetrised product.
+It is for an exact D, and the Lanczos recursion takes it for granted. Here J of the bundled digit model is written
+out whole (d = 1024), and digits are drawn from the same noise with J v and with the symmetrised product.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -33,8 +32,7 @@ STEPS = (1, 2, 3)
 """K, products in each reverse step."""
 GROUPS = 5
 """Of digits, equally many: leaving out each in turn gives the standard error of a distance."""
-SETTINGS = tuple((guidance, steps, {1.0: 50, 3.0: 20}[guidance]) for guidance in (1.0, 3.0) for steps in STEPS)
-QUICK_SETTINGS = ((1.0, 1, 10),)
+SETTINGS, QUICK_SETTINGS = ((1, 1, 50), (1, 2, 50), (1, 3, 50), (3, 1, 15), (3, 2, 15), (3, 3, 15)), ((1, 1, 10),)
 """Guidance, K, how many of each digit. Guidance doubles the cost, so that there are fewer digits with it."""
 
 
@@ -61,10 +59,8 @@ def figures(j: Tensor, sigma: float, z: Tensor) -> dict[str, float]:
     j, z = j.double(), z.double()
     symmetric = (j + j.T) / 2
     values, vectors = torch.linalg.eigh(symmetric)
-    found = {
-        "asymmetry": ((j - j.T).norm() / j.norm()).item(),
-        "negative": (values.clamp_max(0).square().sum() / values.square().sum()).item(),
-    }
+    found = {"asymmetry": ((j - j.T).norm() / j.norm()).item()}
+    found["negative"] = (values.clamp_max(0).square().sum() / values.square().sum()).item()
     first = normalize(z)
     image = first @ j.T
     second = normalize(image - (image * first).sum(1, keepdim=True) * first)
@@ -92,10 +88,7 @@ def kernel(sigma: float, sigma_next: float) -> tuple[float, float, float]:
 
 
 def reverse_noise(matvec: Callable[[Tensor], Tensor], z: Tensor, steps: int, v: float, c: float) -> Tensor:
-    """(v I + c J)^(1/2) z, (batch, d), as the engine has it: K products, the free vector, a Gauss-Radau guess.
-
-    `matvec` maps (batch, d) to (batch, d). An exhausted Krylov space, which no network has, is not handled.
-    """
+    """(v I + c J)^(1/2) z, (batch, d), as the engine does it, for a Krylov space that is not exhausted."""
     norm = z.norm(dim=1, keepdim=True)
     basis, a, b = [normalize(z)], [], []
     for _ in range(steps):
@@ -150,19 +143,18 @@ def sample(denoise: Callable, draws: Tensor, sigmas: list[float], steps: int, sy
 
 
 def _asymmetry(unet: DigitUNet, held_out: HeldOut, sigmas: tuple[float, ...], items: int) -> list[dict]:
-    generator = torch.Generator().manual_seed(0)
+    rows, generator = [], torch.Generator().manual_seed(0)
     images, digits = (t[3 : 3 + items] for t in held_out.real)
-    rows = []
     for sigma in tqdm(sigmas, desc="Jacobians", unit=" sigma"):
         found: dict[tuple[str, float], list[dict]] = {}
         for image, digit in zip(images, digits, strict=True):
             x = image[None] + sigma * torch.randn(1, 1, SIZE, SIZE, generator=generator)
             z = torch.randn(PROBES, x.numel(), generator=generator)
             # Guidance is linear in D, so two Jacobians give them all.
-            models = (Digits(unet, torch.full((1,), int(label))) for label in (digit, UNLABELLED))
-            told, untold = (jacobian(model, x, sigma) for model in models)
-            cases = {("any digit", 1.0): untold}
-            cases |= {("labelled", guidance): untold + guidance * (told - untold) for guidance in GUIDANCE}
+            asked = (torch.full((1,), int(label)) for label in (digit, UNLABELLED))
+            told, untold = (jacobian(Digits(unet, label), x, sigma) for label in asked)
+            cases = {("labelled", guidance): untold + guidance * (told - untold) for guidance in GUIDANCE}
+            cases["any digit", 1.0] = untold
             for case, j in cases.items():
                 found.setdefault(case, []).append(figures(j, sigma, z))
         for (asked, guidance), of_items in found.items():
@@ -173,28 +165,22 @@ def _asymmetry(unet: DigitUNet, held_out: HeldOut, sigmas: tuple[float, ...], it
 
 def _samples(unet: DigitUNet, held_out: HeldOut, settings: tuple) -> list[dict]:
     rows, sigmas = [], karras_sigmas(10).tolist()
-    with tqdm(total=2 * GROUPS * len(settings), desc="trajectories") as progress:
-        for guidance, steps, per_digit in settings:
-            asked = labels(per_digit // GROUPS)
-            denoise = Digits(unet, asked, guidance)
-            ways: dict[str, list[Tensor]] = {"plain": [], "symmetrised": [], "isotropic": []}
-            seconds = {"plain": 0.0, "symmetrised": 0.0}
-            for group in range(GROUPS):
-                generator = torch.Generator().manual_seed(group)
-                draws = torch.randn(len(sigmas) - 1, len(asked), 1, SIZE, SIZE, generator=generator)
-                for way in seconds:
-                    start = time.perf_counter()
-                    ways[way].append(sample(denoise, draws, sigmas, steps, symmetrised=way == "symmetrised"))
-                    seconds[way] += time.perf_counter() - start
-                    progress.update()
-                options, left = lgs.Options(covariance="isotropic"), iter(draws[1:])
-                images = lgs.sample(denoise, draws[0] * sigmas[0], sigmas, options, noise=lambda *_, n=left: next(n))
-                ways["isotropic"].append(images)
-            row = {"guidance": guidance, "K": steps, "digits": len(asked) * GROUPS}
-            row["cost"] = seconds["symmetrised"] / seconds["plain"]
-            for way in ("symmetrised", "isotropic"):
-                row[f"image_{way}"] = relative(torch.cat(ways[way]), torch.cat(ways["plain"])).mean().item()
-            rows.append(row | _distances(held_out, ways, asked))
+    for guidance, steps, per_digit in settings:
+        asked = labels(per_digit // GROUPS)
+        denoise = Digits(unet, asked, guidance)
+        ways: dict[str, list[Tensor]] = {"plain": [], "symmetrised": [], "isotropic": []}
+        for group in tqdm(range(GROUPS), desc=f"samples, guidance {guidance:g}, K = {steps}", unit=" group"):
+            generator = torch.Generator().manual_seed(group)
+            draws = torch.randn(len(sigmas) - 1, len(asked), 1, SIZE, SIZE, generator=generator)
+            for way in ("plain", "symmetrised"):
+                ways[way].append(sample(denoise, draws, sigmas, steps, symmetrised=way == "symmetrised"))
+            options, left = lgs.Options(covariance="isotropic"), iter(draws[1:])
+            images = lgs.sample(denoise, draws[0] * sigmas[0], sigmas, options, noise=lambda *_, n=left: next(n))
+            ways["isotropic"].append(images)
+        row = {"guidance": guidance, "K": steps, "digits": len(asked) * GROUPS}
+        for way in ("symmetrised", "isotropic"):
+            row[f"image_{way}"] = relative(torch.cat(ways[way]), torch.cat(ways["plain"])).mean().item()
+        rows.append(row | _distances(held_out, ways, asked))
     return rows
 
 
@@ -203,29 +189,28 @@ def _distances(held_out: HeldOut, ways: dict[str, list[Tensor]], asked: Tensor) 
 
     def measure(way: str, without: int | None = None) -> Tensor:
         groups = [images for group, images in enumerate(ways[way]) if group != without]
-        distances = held_out.distances(torch.cat(groups), asked.repeat(len(groups)))
-        return torch.tensor([distances.frechet, distances.kernel], dtype=torch.float64)
+        found = held_out.distances(torch.cat(groups), asked.repeat(len(groups)))
+        return torch.tensor([found.frechet, found.kernel], dtype=torch.float64)
 
     whole = {way: measure(way) for way in ways}
     # Paired: the two ways had the same noise in every group.
     left_out = torch.stack([measure("symmetrised", group) - measure("plain", group) for group in range(GROUPS)])
     error = ((GROUPS - 1) * left_out.var(dim=0, correction=0)).sqrt()
     columns = whole | {"change": whole["symmetrised"] - whole["plain"], "se": error}
-    return {
-        f"{name}_{of}": pair[at].item() for at, name in enumerate(("frechet", "kernel")) for of, pair in columns.items()
-    }
+    names = ("frechet", "kernel")
+    return {f"{name}_{way}": pair[at].item() for at, name in enumerate(names) for way, pair in columns.items()}
 
 
 def describe(study: dict) -> str:
-    """Both tables, aligned, each under what its columns are."""
+    """Both tables, aligned."""
     return f"""J at noised real digits. asymmetry: |J - J'| / |J|; negative: share of the negative eigenvalues of
 J's symmetric part in their sum of squares; krylov: |v2'J v1 - v1'J v2| / |v2'J v1|; noise K: relative difference of
 Sigma^(1/2) z with J v and with (J v + J'v) / 2, sigma to sigma / 2; cut K: error of the latter, K being finite.
 
 {_table(study["asymmetry"])}
 
-10 steps from the same noise. cost: time with the symmetrised product / with J v; image: relative difference from the
-images with J v; change: symmetrised less plain, se: the standard error of that.
+10 steps from the same noise. image: relative difference from the images with J v; change: symmetrised less plain,
+paired; se: its standard error.
 
 {_table(study["samples"])}"""
 
@@ -240,32 +225,25 @@ def _table(rows: list[dict]) -> str:
 def plot(study: dict, file: Path) -> None:
     """Asymmetry and noise over sigma, and what symmetrising changes in the distances to real digits, as a PNG."""
     figure = Figure(figsize=(11, 8), layout="constrained")
-    (whole, negative), (noise, change) = figure.subplots(2, 2)
-    rows_of: dict[str, list[dict]] = {}
-    for row in study["asymmetry"]:
-        rows_of.setdefault(f"{row['asked']}, guidance {row['guidance']:g}", []).append(row)
-    for (name, rows), style in zip(rows_of.items(), ("k:", "o-", "s-", "^-"), strict=True):
-        sigmas, *values = zip(
-            *([row[key] for key in ("sigma", "asymmetry", "negative", "noise_2", "cut_2")] for row in rows), strict=True
-        )
-        whole.plot(sigmas, values[0], style, label=name)
-        negative.plot(sigmas, values[1], style, label=name)
-        if rows[0]["asked"] == "labelled":
-            (line,) = noise.plot(sigmas, values[2], style, label=f"{name}: J v or (J v + Jᵀ v) / 2")
-            noise.plot(sigmas, values[3], "--", color=line.get_color(), label="   K being 2")
-    whole.set(title="Asymmetry of J", ylabel="‖J − Jᵀ‖ / ‖J‖")
-    negative.set(title="Negative eigenvalues of (J + Jᵀ) / 2", ylabel="share of the sum of squares")
-    noise.set(title="What moves the noise of a step σ → σ/2, K = 2", ylabel="relative difference")
-    for axes in (whole, negative, noise):
-        axes.set(xscale="log", xlabel="σ", ylim=0)
-    places = range(len(study["samples"]))
-    for name, label, scale, aside in (("frechet", "Fréchet", 1, -0.08), ("kernel", "10 × kernel", 10, 0.08)):
+    *over_sigma, change = figure.subplots(2, 2).flat
+    panels = (
+        ("asymmetry", "asymmetry", "Asymmetry of J", "‖J − Jᵀ‖ / ‖J‖"),
+        ("negative", "negative", "Negative eigenvalues of (J + Jᵀ) / 2", "share of the sum of squares"),
+        ("noise_2", "cut_2", "Noise, K = 2: plain to symmetrised (dashed: to K = d)", "relative difference"),
+    )
+    for axes, (key, dashed, title, label) in zip(over_sigma, panels, strict=True):
+        for name, rows in groupby(study["asymmetry"], lambda row: f"{row['asked']}, guidance {row['guidance']:g}"):
+            sigmas, values, others = zip(*((row["sigma"], row[key], row[dashed]) for row in rows), strict=True)
+            (line,) = axes.plot(sigmas, values, "o-", label=name)
+            axes.plot(sigmas, others, "--", color=line.get_color())
+        axes.set(title=title, ylabel=label, xscale="log", xlabel="σ", ylim=0)
+    ticks = [f"guidance {row['guidance']:g}\nK = {row['K']}" for row in study["samples"]]
+    for name, scale in (("frechet", 1), ("kernel", 10)):
         values, bars = ([scale * row[f"{name}_{which}"] for row in study["samples"]] for which in ("change", "se"))
-        change.errorbar([x + aside for x in places], values, [2 * bar for bar in bars], fmt="o", capsize=4, label=label)
-    change.set_xticks(places, [f"guidance {row['guidance']:g}\nK = {row['K']}" for row in study["samples"]])
+        change.errorbar(ticks, values, [2 * bar for bar in bars], fmt="o", capsize=4, label=f"{scale} × {name}")
     change.axhline(0, color="gray", linewidth=0.8)
     change.set(title="Distance to real digits: symmetrised less plain", ylabel="change, ± 2 standard errors")
-    for axes in (whole, negative, noise, change):
+    for axes in (*over_sigma, change):
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)

@@ -1,8 +1,9 @@
+import json
 import math
 
 import pytest
 import torch
-from shim.gaussian import Gaussian
+from shim.gaussian import Gaussian, relative_error
 
 import lgs
 from bench.symmetry import describe, figures, jacobian, karras_sigmas, plot, reverse_noise, sample, symmetry_study
@@ -53,36 +54,37 @@ def test_negative_eigenvalues_are_counted_by_their_squares():
 
 
 def test_the_noise_is_the_square_root_when_the_krylov_space_is_whole():
-    gaussian, z = Gaussian(4, 1.0), probes(4)
+    gaussian, z = Gaussian(5, 1.0), probes(5)
 
-    noise = reverse_noise(lambda v: gaussian.apply(lambda lam: lam, v), z, 3, 0.1, 2.0)
+    noise = reverse_noise(lambda v: gaussian.apply(lambda lam: lam, v), z, 5, 0.1, 2.0)
 
-    assert torch.allclose(noise, gaussian.apply(lambda lam: (0.1 + 2.0 * lam).sqrt(), z), rtol=0.1, atol=0.02)
+    assert relative_error(noise, gaussian.apply(lambda lam: (0.1 + 2.0 * lam).sqrt(), z)) < 1e-8
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(("guidance", "steps"), [(1.0, 1), (3.0, 3)])
 def test_with_the_plain_product_it_is_the_plugins_sampler(guidance, steps):
     sigmas = karras_sigmas(10).tolist()
-    denoise = Digits(load_unet(DIGITS), torch.arange(4), guidance)
-    draws = torch.randn(len(sigmas) - 1, 4, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    denoise = Digits(load_unet(DIGITS), torch.arange(2), guidance)
+    draws = torch.randn(len(sigmas) - 1, 2, 1, 32, 32, generator=torch.Generator().manual_seed(2))
     left = iter(draws[1:])
     options = lgs.Options(jvp="forward", lanczos_steps=steps)
 
     expected = lgs.sample(denoise, draws[0] * sigmas[0], sigmas, options, noise=lambda *_: next(left))
     found = sample(denoise, draws, sigmas, steps, symmetrised=False)
 
-    assert ((found - expected).norm() / expected.norm()).item() < 3e-3
+    assert relative_error(found, expected) < 3e-3
 
 
 def test_every_figure_is_finite(study):
-    assert len(study["asymmetry"]) == 12 and len(study["samples"]) == 1
+    assert len(study["asymmetry"]) == 8 and len(study["samples"]) == 1
     for row in study["asymmetry"] + study["samples"]:
         assert all(isinstance(value, str) or math.isfinite(value) for value in row.values()), row
+    assert json.loads(json.dumps(study)) == study
 
 
 def test_the_tables_and_the_picture_are_there(study, tmp_path):
     plot(study, tmp_path / "symmetry.png")
 
     assert (tmp_path / "symmetry.png").read_bytes().startswith(b"\x89PNG")
-    assert {len(line) for line in describe(study).splitlines() if "labelled" in line or "digit  " in line}
+    rows = [line for line in describe(study).splitlines() if "labelled" in line or "any digit" in line]
+    assert len(rows) == 8 and len(set(map(len, rows))) == 1

@@ -17,6 +17,7 @@ from .denoisers import Digits, Gaussian, LatentDiffusion
 from .record import Figure, Figures, check
 
 JVPS = ("forward", "finite-difference")
+PRODUCTS = (*JVPS, "central-difference")
 SIGMAS = (10.0, 3.0, 0.8, 0.0)
 
 
@@ -95,9 +96,9 @@ def gaussian_product(device: torch.device) -> Figures:
     v = normal(4, 256, seed=1)
     x = exact.times(exact.eigenvalues.sqrt(), normal(4, 256, seed=2)) + 0.5 * normal(4, 256, seed=3)
     figures = {}
-    for dtype, bounds in {torch.float64: (1e-12, 1e-8), torch.float32: (1e-5, 1e-2)}.items():
+    for dtype, bounds in {torch.float64: (1e-12, 1e-8, 1e-8), torch.float32: (1e-5, 1e-2, 1e-2)}.items():
         denoise = Gaussian(256, device, dtype)
-        for jvp, bound in zip(JVPS, bounds, strict=True):
+        for jvp, bound in zip(PRODUCTS, bounds, strict=True):
             _, product = lgs.jvp(denoise, x.to(device, dtype), 0.5, v.to(device, dtype), {"jvp": jvp})
             figures[f"{jvp}, {dtype}"] = Figure(error(product, exact.product(0.5, v)), bound)
     return figures
@@ -108,7 +109,7 @@ def digit_products(device: torch.device) -> Figures:
     figures = {}
     denoise = Digits(device, torch.float32)
     with tf32(False):
-        for jvp, bound in zip(JVPS, (1e-4, 2e-2), strict=True):
+        for jvp, bound in zip(PRODUCTS, (1e-4, 2e-2, 1e-2), strict=True):
             for sigma in (0.2, 1.0, 3.0, 10.0):
                 x, v, exact = digit_product(sigma)
                 _, product = lgs.jvp(denoise, x.to(device).float(), sigma, v.to(device).float(), {"jvp": jvp})
@@ -123,7 +124,7 @@ def digit_products_in_tf32(device: torch.device) -> Figures:
     figures = {}
     denoise = Digits(device, torch.float32)
     with tf32(True):
-        for jvp, bound in zip(JVPS, (2e-2, 0.4), strict=True):
+        for jvp, bound in zip(PRODUCTS, (2e-2, 0.4, 0.2), strict=True):
             for sigma in (0.2, 1.0, 3.0, 10.0):
                 x, v, exact = digit_product(sigma)
                 _, product = lgs.jvp(denoise, x.to(device).float(), sigma, v.to(device).float(), {"jvp": jvp})
@@ -140,10 +141,10 @@ def digit_products_in_tf32(device: torch.device) -> Figures:
 def half_precision_products(device: torch.device) -> Figures:
     figures = {}
     # Bounds of finite differences: they tell a wrong step from a right one; the rounding itself is large.
-    for dtype, bounds in {torch.float16: (0.02, 0.4), torch.bfloat16: (0.15, 0.9)}.items():
+    for dtype, bounds in {torch.float16: (0.02, 0.4, 0.2), torch.bfloat16: (0.15, 0.9, 0.6)}.items():
         denoise = Digits(device, torch.float32, network_dtype=dtype)
         name = str(dtype).removeprefix("torch.")
-        for jvp, bound in zip(JVPS, bounds, strict=True):
+        for jvp, bound in zip(PRODUCTS, bounds, strict=True):
             for sigma in (0.2, 10.0):
                 x, v, exact = digit_product(sigma)
                 options = {"jvp": jvp, "precision": name}
