@@ -10,11 +10,12 @@ of a reverse step; "pictures" in the distribution that is sampled.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ DIFFERENCES = {"one-sided": "finite-difference", "central": "central-difference"
 def product_study(quick: bool) -> dict:
     """Rows of plain numbers and texts under "steps", "chosen", "noise" and "pictures"."""
     study = {"steps": [], "chosen": []}
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         for model in tqdm(models(), desc="Jacobian-vector products", total=4, leave=False):
             at = points(model, _fewer(model.sigmas) if quick else model.sigmas)
             for dtype in tqdm(model.dtypes, desc=model.name, leave=False):
@@ -53,8 +54,18 @@ def product_study(quick: bool) -> dict:
                 if not (quick and dtype == "float16"):
                     study["chosen"] += _chosen(case, seen, 1 if quick else 2)
         study["noise"] = _noise(bundled(), quick)
-        study["pictures"] = _pictures(1 if quick else 10)
-    return study
+    return study | {"pictures": _pictures(1 if quick else 10)}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches as small as these gain nothing from more, and lose much where the cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +119,7 @@ def _steps(case: _Case, point: Point, fractions: tuple[float, ...]) -> list[dict
         product = forward_mode(case.denoise, x.float(), point.sigma, v.float())
         rows.append(row | {"difference": "forward", "fraction": None, "error": error(product, expected), "rule": False})
         middle = evaluate(x)
-        for fraction in fractions:
+        for fraction in sorted({*fractions, *(rule(difference, case.dtype) for difference in DIFFERENCES)}):
             h = fraction * point.sigma * x[0].numel() ** 0.5 * reach
             ahead, behind = evaluate(x + h * v), evaluate(x - h * v)
             products = {"one-sided": (ahead - middle) / h, "central": (ahead - behind) / (2 * h)}
@@ -201,3 +212,51 @@ def _pictures(batches: int) -> list[dict]:
         rows[-1] |= {"read_as_asked": found.read_as_asked, "variety": found.variety}
         rows[-1]["distance"] = (norm(images - first) / norm(first)).mean().item()
     return rows
+
+
+def _by(rows: list[dict], *keys: str) -> dict[tuple, list[dict]]:
+    """The rows that have these values in common, by the values."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def at_the_rule(rows: list[dict]) -> dict:
+    """Of rows over the fraction, the one at the plugin's."""
+    return next(row for row in rows if row["rule"])
+
+
+def _table(title: str, head: list, rows: list[list]) -> str:
+    cells = [[f"{c:.4f}" if isinstance(c, float) else str(c) for c in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join((title, "", lines[0], "-" * len(lines[0]), *lines[1:], ""))
+
+
+def describe(study: dict) -> str:
+    """The tables."""
+    steps, chosen, noise = [], [], []
+    for key, rows in _by(study["steps"], "model", "dtype", "vector", "sigma").items():
+        ways = _by(rows, "difference")
+        line = [*map(str, key), rows[0]["reach"], ways.pop(("forward",))[0]["error"]]
+        for found in ways.values():
+            line += [f"{r['error']:.4f} at {r['fraction']:g}" for r in (at_the_rule(found), min(found, key=_error))]
+        steps.append(line)
+    for key, rows in _by(study["chosen"], "model", "dtype").items():
+        for (sigma,), found in _by(rows, "sigma").items():
+            chosen.append([*key, str(sigma), *(row["error"] for row in found)])
+        prices = [f"{row['price']:.1f}" for row in found]
+        chosen.append([*key, "price", *prices[:-1], f"{found[-1]['took']} {prices[-1]}"])
+    for key, rows in _by(study["noise"], "dtype", "sigma", "lanczos_steps").items():
+        noise.append([*map(str, key), *(row["error"] for row in rows)])
+    names = ["name", "images", "frechet", "kernel", "read_as_asked", "variety", "distance"]
+    columns = ["forward", "one-sided: rule", "best", "central: rule", "best"]
+    return "\n".join(
+        (
+            _table(STEPS, ["model", "dtype", "v", "sigma", "reach", *columns], steps),
+            _table(CHOSEN, ["model", "dtype", "sigma", *KINDS], chosen),
+            _table(NOISE, ["dtype", "sigma", "K", *KINDS], noise),
+            _table(PICTURES, names, [[row[name] for name in names] for row in study["pictures"]]),
+        )
+    )
