@@ -11,7 +11,6 @@ of a reverse step; "pictures" in the distribution that is sampled.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import statistics
 import time
@@ -19,6 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,13 +28,21 @@ import lgs
 from demo.job import karras_sigmas, labels
 from models.distance import HeldOut
 
-from .networks import Digits, Model, Point, bundled, forward_mode, levels, models, norm, points
+from .networks import Case, Digits, Model, Point, bundled, error, forward_mode, levels, models, norm, points
 
 FRACTIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.25, 0.3, 0.5)
 """h in units of sigma sqrt(d), v being of length 1: how far x moves per number, in units of sigma."""
 
 QUICK_FRACTIONS = (3e-3, 1e-2, 0.1, 0.2, 0.25, 0.3)
 """Where an evaluation takes long."""
+
+STEPS = """Relative error of J v by finite differences, at the plugin's own h / (sigma sqrt(d) reach) and at the best of those
+tried; v1 is white noise, v2 the second Krylov vector. Reference: forward mode of the model in float64."""
+CHOSEN = "Relative error of lgs.jvp; its price with D(x), in evaluations."
+NOISE = "Bundled digits: relative error of lgs.reverse_noise from sigma to sigma / 2 with K products."
+PICTURES = (
+    """Bundled digits, 10 steps, K = 1: distances to real digits, and from the pictures of the first row (relative)."""
+)
 
 KINDS = ("forward", "finite-difference", "central-difference", "auto")
 DIFFERENCES = {"one-sided": "finite-difference", "central": "central-difference"}
@@ -48,7 +58,7 @@ def product_study(quick: bool) -> dict:
             for dtype in tqdm(model.dtypes, desc=model.name, leave=False):
                 # Float16 is emulated on the CPU, and slow.
                 seen, items = (at[1::2], 2) if dtype == "float16" else (at, len(model.x0))
-                case = _Case(model, dtype, items, model.build(getattr(torch, dtype), items))
+                case = Case(model, dtype, items, model.build(getattr(torch, dtype), items))
                 fractions = QUICK_FRACTIONS if dtype == "float16" or (quick and items == 2) else FRACTIONS
                 study["steps"] += [row for point in seen for row in _steps(case, point, fractions)]
                 if not (quick and dtype == "float16"):
@@ -68,31 +78,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Case:
-    """A model in one precision."""
-
-    model: Model
-    dtype: str
-    items: int
-    denoise: Callable[[Tensor, Tensor], Tensor]
-
-    def row(self, point: Point, **more) -> dict:
-        return {"model": self.model.name, "dtype": self.dtype, "sigma": point.sigma, **more}
-
-    def exact(self, point: Point, vector: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x, v and J v in float64."""
-        return tuple(t[: self.items] for t in (point.x, point.vectors[vector], point.products[vector]))
-
-
 def _fewer(sigmas: tuple[float, ...]) -> tuple[float, ...]:
     """For a quick look: of the bundled model three, of the slower ones one."""
     return sigmas[1::2] if len(sigmas) > 5 else sigmas[3:4]
-
-
-def error(came: Tensor, expected: Tensor) -> float:
-    """Over the whole batch, relative."""
-    return ((came.double() - expected).norm() / expected.norm()).item()
 
 
 @functools.cache
@@ -108,7 +96,7 @@ def rule(difference: str, dtype: str) -> float:
     return float(f"{max(moved):.2g}")
 
 
-def _steps(case: _Case, point: Point, fractions: tuple[float, ...]) -> list[dict]:
+def _steps(case: Case, point: Point, fractions: tuple[float, ...]) -> list[dict]:
     """The error of finite differences in plain PyTorch, and that of forward mode."""
     rows = []
     for vector, name in enumerate(("v1", "v2")):
@@ -129,7 +117,7 @@ def _steps(case: _Case, point: Point, fractions: tuple[float, ...]) -> list[dict
     return rows
 
 
-def _chosen(case: _Case, at: list[Point], rounds: int) -> list[dict]:
+def _chosen(case: Case, at: list[Point], rounds: int) -> list[dict]:
     """The error of `lgs.jvp` from high noise to low, as on a trajectory; what ``auto`` finds out on the first point
     holds for all. Price: that of D(x) and J v in evaluations, the median of neighbouring pairs."""
     rows = []
@@ -227,6 +215,10 @@ def at_the_rule(rows: list[dict]) -> dict:
     return next(row for row in rows if row["rule"])
 
 
+def best(rows: list[dict]) -> dict:
+    return min(rows, key=lambda row: row["error"])
+
+
 def _table(title: str, head: list, rows: list[list]) -> str:
     cells = [[f"{c:.4f}" if isinstance(c, float) else str(c) for c in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -241,14 +233,16 @@ def describe(study: dict) -> str:
         ways = _by(rows, "difference")
         line = [*map(str, key), rows[0]["reach"], ways.pop(("forward",))[0]["error"]]
         for found in ways.values():
-            line += [f"{r['error']:.4f} at {r['fraction']:g}" for r in (at_the_rule(found), min(found, key=_error))]
+            line += [f"{r['error']:.4f} at {r['fraction']:g}" for r in (at_the_rule(found), best(found))]
         steps.append(line)
     for key, rows in _by(study["chosen"], "model", "dtype").items():
         for (sigma,), found in _by(rows, "sigma").items():
             chosen.append([*key, str(sigma), *(row["error"] for row in found)])
         prices = [f"{row['price']:.1f}" for row in found]
         chosen.append([*key, "price", *prices[:-1], f"{found[-1]['took']} {prices[-1]}"])
-    for key, rows in _by(study["noise"], "dtype", "sigma", "lanczos_steps").items():
+    for key, rows in _by(
+        sorted(study["noise"], key=lambda row: row["dtype"]), "dtype", "sigma", "lanczos_steps"
+    ).items():
         noise.append([*map(str, key), *(row["error"] for row in rows)])
     names = ["name", "images", "frechet", "kernel", "read_as_asked", "variety", "distance"]
     columns = ["forward", "one-sided: rule", "best", "central: rule", "best"]
@@ -260,3 +254,52 @@ def describe(study: dict) -> str:
             _table(PICTURES, names, [[row[name] for name in names] for row in study["pictures"]]),
         )
     )
+
+
+def plot(study: dict, file: Path) -> None:
+    """A row for each model, a panel for each dtype and vector; in the room that is left, what the plugin gives."""
+    figure = Figure(figsize=(24, 14), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(4, 6)
+    for row, of_model in enumerate(_by(study["steps"], "model").values()):
+        for column, (key, rows) in enumerate(_by(of_model, "dtype", "vector").items()):
+            _plot_steps(figure.add_subplot(grid[row, column]), f"{rows[0]['model']}, {key[0]}, {key[1]}", rows)
+    digits = [row for row in study["chosen"] if row["model"] == "bundled digits"]
+    _plot_kinds(figure.add_subplot(grid[1, 4:]), "lgs.jvp, bundled digits", digits)
+    noise = [row for row in study["noise"] if row["lanczos_steps"] == 1]
+    _plot_kinds(figure.add_subplot(grid[2, 4:]), "lgs.reverse_noise, bundled digits, K = 1", noise)
+    axes, rows = figure.add_subplot(grid[3, 4:]), study["pictures"]
+    bars = axes.barh([row["name"] for row in rows], [row["frechet"] for row in rows])
+    axes.bar_label(bars, [f" kernel {row['kernel']:z.4f}, {row['distance']:.1%} away" for row in rows])
+    axes.set(
+        xlabel="Fréchet distance to real digits", title=f"{rows[0]['images']} digits, and how far from the first ones"
+    )
+    axes.set_xlim(right=1.6 * max(row["frechet"] for row in rows))
+    axes.invert_yaxis()
+    figure.savefig(file, dpi=110)
+
+
+def _plot_steps(axes, title: str, rows: list[dict]) -> None:
+    ways = _by(rows, "difference", "sigma")
+    sigmas = sorted({sigma for _, sigma in ways})
+    for (difference, sigma), found in ways.items():
+        colour = colormaps["viridis"](sigmas.index(sigma) / len(sigmas))
+        if difference == "forward":
+            axes.axhline(found[0]["error"], xmin=0.96, color=colour, linewidth=3)
+            continue
+        style, label = ("--", None) if difference == "one-sided" else ("-", f"σ = {sigma:g}")
+        axes.loglog(*zip(*((r["fraction"], r["error"]) for r in found), strict=True), style, color=colour, label=label)
+        axes.axvline(at_the_rule(found)["fraction"], color="grey", linestyle=style, linewidth=0.8)
+    fine = rows[0]["dtype"] == "float32"
+    axes.set(title=title, xlabel="h / (σ √d · reach)", ylabel="relative error of J v")
+    axes.set(xlim=(8e-4, 0.8), ylim=(1e-5, 3) if fine else (3e-4, 30))
+    axes.legend(loc="upper left" if fine else "lower left", title="dashed: one-sided", fontsize=8, title_fontsize=8)
+
+
+def _plot_kinds(axes, title: str, rows: list[dict]) -> None:
+    for (jvp, dtype), found in _by(rows, "jvp", "dtype").items():
+        style = {"float32": "o-", "bfloat16": "s--", "float16": "^:"}[dtype]
+        points = sorted((row["sigma"], row["error"]) for row in found)
+        axes.loglog(*zip(*points, strict=True), style, color=f"C{KINDS.index(jvp)}", label=f"{jvp}, {dtype}")
+    axes.set(xlabel="σ", ylabel="relative error", title=title)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
