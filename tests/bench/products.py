@@ -36,8 +36,8 @@ FRACTIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.25, 0.3, 0.5)
 QUICK_FRACTIONS = (3e-3, 1e-2, 0.1, 0.2, 0.25, 0.3)
 """Where an evaluation takes long."""
 
-STEPS = """Relative error of J v by finite differences, at the plugin's own h / (sigma sqrt(d) reach) and at the best of those
-tried; v1 is white noise, v2 the second Krylov vector. Reference: forward mode of the model in float64."""
+STEPS = """Relative error of J v by finite differences, at the plugin's own h / (sigma sqrt(d) reach) and at the best one;
+v1 is white noise, v2 the second Krylov vector. Reference: forward mode of the model in float64."""
 CHOSEN = "Relative error of lgs.jvp; its price with D(x), in evaluations."
 NOISE = "Bundled digits: relative error of lgs.reverse_noise from sigma to sigma / 2 with K products."
 PICTURES = (
@@ -216,6 +216,7 @@ def at_the_rule(rows: list[dict]) -> dict:
 
 
 def best(rows: list[dict]) -> dict:
+    """The one with the least error."""
     return min(rows, key=lambda row: row["error"])
 
 
@@ -227,7 +228,7 @@ def _table(title: str, head: list, rows: list[list]) -> str:
 
 
 def describe(study: dict) -> str:
-    """The tables."""
+    """The tables, in plain text with aligned columns."""
     steps, chosen, noise = [], [], []
     for key, rows in _by(study["steps"], "model", "dtype", "vector", "sigma").items():
         ways = _by(rows, "difference")
@@ -240,20 +241,18 @@ def describe(study: dict) -> str:
             chosen.append([*key, str(sigma), *(row["error"] for row in found)])
         prices = [f"{row['price']:.1f}" for row in found]
         chosen.append([*key, "price", *prices[:-1], f"{found[-1]['took']} {prices[-1]}"])
-    for key, rows in _by(
-        sorted(study["noise"], key=lambda row: row["dtype"]), "dtype", "sigma", "lanczos_steps"
-    ).items():
+    for key, rows in _by(study["noise"], "dtype", "sigma", "lanczos_steps").items():
         noise.append([*map(str, key), *(row["error"] for row in rows)])
+    noise.sort(key=lambda line: line[0])
     names = ["name", "images", "frechet", "kernel", "read_as_asked", "variety", "distance"]
     columns = ["forward", "one-sided: rule", "best", "central: rule", "best"]
-    return "\n".join(
-        (
-            _table(STEPS, ["model", "dtype", "v", "sigma", "reach", *columns], steps),
-            _table(CHOSEN, ["model", "dtype", "sigma", *KINDS], chosen),
-            _table(NOISE, ["dtype", "sigma", "K", *KINDS], noise),
-            _table(PICTURES, names, [[row[name] for name in names] for row in study["pictures"]]),
-        )
+    tables = (
+        _table(STEPS, ["model", "dtype", "v", "sigma", "reach", *columns], steps),
+        _table(CHOSEN, ["model", "dtype", "sigma", *KINDS], chosen),
+        _table(NOISE, ["dtype", "sigma", "K", *KINDS], noise),
+        _table(PICTURES, names, [[row[name] for name in names] for row in study["pictures"]]),
     )
+    return "\n".join(tables)
 
 
 def plot(study: dict, file: Path) -> None:
@@ -271,10 +270,8 @@ def plot(study: dict, file: Path) -> None:
     axes, rows = figure.add_subplot(grid[3, 4:]), study["pictures"]
     bars = axes.barh([row["name"] for row in rows], [row["frechet"] for row in rows])
     axes.bar_label(bars, [f" kernel {row['kernel']:z.4f}, {row['distance']:.1%} away" for row in rows])
-    axes.set(
-        xlabel="Fréchet distance to real digits", title=f"{rows[0]['images']} digits, and how far from the first ones"
-    )
-    axes.set_xlim(right=1.6 * max(row["frechet"] for row in rows))
+    title = f"{rows[0]['images']} digits, and how far from the first ones"
+    axes.set(xlabel="Fréchet distance to real digits", title=title, xlim=(0, 1.6 * max(r["frechet"] for r in rows)))
     axes.invert_yaxis()
     figure.savefig(file, dpi=110)
 
@@ -292,14 +289,15 @@ def _plot_steps(axes, title: str, rows: list[dict]) -> None:
         axes.axvline(at_the_rule(found)["fraction"], color="grey", linestyle=style, linewidth=0.8)
     fine = rows[0]["dtype"] == "float32"
     axes.set(title=title, xlabel="h / (σ √d · reach)", ylabel="relative error of J v")
-    axes.set(xlim=(8e-4, 0.8), ylim=(1e-5, 3) if fine else (3e-4, 30))
-    axes.legend(loc="upper left" if fine else "lower left", title="dashed: one-sided", fontsize=8, title_fontsize=8)
+    axes.set(xlim=(8e-4, 0.8), ylim=(1e-5, 100) if fine else (3e-4, 30))
+    legend = axes.legend(loc="upper left" if fine else "lower left", fontsize=8, title_fontsize=8)
+    legend.set_title("dashed: one-sided; at right: forward")
 
 
 def _plot_kinds(axes, title: str, rows: list[dict]) -> None:
     for (jvp, dtype), found in _by(rows, "jvp", "dtype").items():
         style = {"float32": "o-", "bfloat16": "s--", "float16": "^:"}[dtype]
-        points = sorted((row["sigma"], row["error"]) for row in found)
-        axes.loglog(*zip(*points, strict=True), style, color=f"C{KINDS.index(jvp)}", label=f"{jvp}, {dtype}")
+        line = sorted((row["sigma"], row["error"]) for row in found)
+        axes.loglog(*zip(*line, strict=True), style, color=f"C{KINDS.index(jvp)}", label=f"{jvp}, {dtype}")
     axes.set(xlabel="σ", ylabel="relative error", title=title)
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
