@@ -36,7 +36,7 @@ FRACTIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.25, 0.3, 0.5)
 QUICK_FRACTIONS = (3e-3, 1e-2, 0.1, 0.2, 0.25, 0.3)
 """Where an evaluation takes long."""
 
-STEPS = """Relative error of J v by finite differences, at the plugin's own h / (sigma sqrt(d) reach) and at the best one;
+STEPS = """Relative error of J v by finite differences, at the plugin's own h / (sigma sqrt(d) reach) and the best one;
 v1 is white noise, v2 the second Krylov vector. Reference: forward mode of the model in float64."""
 CHOSEN = "Relative error of lgs.jvp; its price with D(x), in evaluations."
 NOISE = "Bundled digits: relative error of lgs.reverse_noise from sigma to sigma / 2 with K products."
