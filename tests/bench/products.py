@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
@@ -182,8 +181,7 @@ SAMPLERS = {
 def _pictures(batches: int) -> list[dict]:
     """Labelled digits in 10 Karras steps, K = 1, 100 a batch: their distances to real ones, and how far they are from
     those of the first sampler."""
-    sigmas, asked, held_out = karras_sigmas(10), labels(10), HeldOut()
-    rows, first = [], None
+    sigmas, asked, held_out, rows = karras_sigmas(10), labels(10), HeldOut(), []
     for name, (dtype, options) in tqdm(SAMPLERS.items(), desc="pictures", leave=False):
         denoise = Digits(getattr(torch, dtype), len(asked))
         images = []
@@ -194,7 +192,7 @@ def _pictures(batches: int) -> list[dict]:
             options = {"precision": dtype, "lanczos_steps": 1} | options
             images.append(lgs.sample(denoise, x, sigmas, options, noise=draw))
         images = torch.cat(images).clamp(-1, 1)
-        first = images if first is None else first
+        first = first if rows else images
         found = held_out.distances(images, asked.repeat(batches))
         rows.append({"name": name, "images": len(images), "frechet": found.frechet, "kernel": found.kernel})
         rows[-1] |= {"read_as_asked": found.read_as_asked, "variety": found.variety}
@@ -258,7 +256,6 @@ def describe(study: dict) -> str:
 def plot(study: dict, file: Path) -> None:
     """A row for each model, a panel for each dtype and vector; in the room that is left, what the plugin gives."""
     figure = Figure(figsize=(24, 14), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(4, 6)
     for row, of_model in enumerate(_by(study["steps"], "model").values()):
         for column, (key, rows) in enumerate(_by(of_model, "dtype", "vector").items()):
@@ -288,10 +285,9 @@ def _plot_steps(axes, title: str, rows: list[dict]) -> None:
         axes.loglog(*zip(*((r["fraction"], r["error"]) for r in found), strict=True), style, color=colour, label=label)
         axes.axvline(at_the_rule(found)["fraction"], color="grey", linestyle=style, linewidth=0.8)
     fine = rows[0]["dtype"] == "float32"
-    axes.set(title=title, xlabel="h / (σ √d · reach)", ylabel="relative error of J v")
-    axes.set(xlim=(8e-4, 0.8), ylim=(1e-5, 100) if fine else (3e-4, 30))
-    legend = axes.legend(loc="upper left" if fine else "lower left", fontsize=8, title_fontsize=8)
-    legend.set_title("dashed: one-sided; at right: forward")
+    axes.set(title=title, xlim=(8e-4, 0.8), ylim=(1e-5, 100) if fine else (3e-4, 30))
+    axes.set(xlabel="h / (σ √d · reach); dashed: one-sided, at right: forward", ylabel="relative error of J v")
+    axes.legend(loc="upper left" if fine else "lower left", fontsize=8)
 
 
 def _plot_kinds(axes, title: str, rows: list[dict]) -> None:
