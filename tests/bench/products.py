@@ -39,9 +39,7 @@ STEPS = """Relative error of J v by finite differences, at the plugin's own h / 
 v1 is white noise, v2 the second Krylov vector. Reference: forward mode of the model in float64."""
 CHOSEN = "Relative error of lgs.jvp; its price with D(x), in evaluations."
 NOISE = "Bundled digits: relative error of lgs.reverse_noise from sigma to sigma / 2 with K products."
-PICTURES = (
-    """Bundled digits, 10 steps, K = 1: distances to real digits, and from the pictures of the first row (relative)."""
-)
+PICTURES = "Bundled digits, 10 steps, K = 1: distances to real digits, and (relative) from the first row's pictures."
 
 KINDS = ("forward", "finite-difference", "central-difference", "auto")
 DIFFERENCES = {"one-sided": "finite-difference", "central": "central-difference"}
@@ -192,7 +190,8 @@ def _pictures(batches: int) -> list[dict]:
             options = {"precision": dtype, "lanczos_steps": 1} | options
             images.append(lgs.sample(denoise, x, sigmas, options, noise=draw))
         images = torch.cat(images).clamp(-1, 1)
-        first = first if rows else images
+        if not rows:
+            first = images
         found = held_out.distances(images, asked.repeat(batches))
         rows.append({"name": name, "images": len(images), "frechet": found.frechet, "kernel": found.kernel})
         rows[-1] |= {"read_as_asked": found.read_as_asked, "variety": found.variety}
@@ -256,6 +255,7 @@ def describe(study: dict) -> str:
 def plot(study: dict, file: Path) -> None:
     """A row for each model, a panel for each dtype and vector; in the room that is left, what the plugin gives."""
     figure = Figure(figsize=(24, 14), layout="constrained")
+    figure.suptitle("J v: dashed, one-sided; solid, central; at the right edge, forward mode; grey, the plugin's step")
     grid = figure.add_gridspec(4, 6)
     for row, of_model in enumerate(_by(study["steps"], "model").values()):
         for column, (key, rows) in enumerate(_by(of_model, "dtype", "vector").items()):
@@ -286,7 +286,7 @@ def _plot_steps(axes, title: str, rows: list[dict]) -> None:
         axes.axvline(at_the_rule(found)["fraction"], color="grey", linestyle=style, linewidth=0.8)
     fine = rows[0]["dtype"] == "float32"
     axes.set(title=title, xlim=(8e-4, 0.8), ylim=(1e-5, 100) if fine else (3e-4, 30))
-    axes.set(xlabel="h / (σ √d · reach); dashed: one-sided, at right: forward", ylabel="relative error of J v")
+    axes.set(xlabel="h / (σ √d · reach)", ylabel="relative error of J v")
     axes.legend(loc="upper left" if fine else "lower left", fontsize=8)
 
 
