@@ -62,13 +62,9 @@ def sample(
         callback(progress)
 
     engine = _engine.engine()
-    options = as_computed(options, x)
-    remembered = Remembered(denoise if model is None else model, x, options)
-    call = _call(engine, denoise, x, remembered, draw, None if callback is None else report)
-    array = (c_double * len(levels))(*levels)
-    with Lent(engine, x) as handle:
-        [result] = _run(call, engine.lib.api.sample, options, handle, array, len(levels), results=1)
-    remembered.keep()
+    function, array = engine.lib.api.sample, (c_double * len(levels))(*levels)
+    asked = {"noise": draw, "progress": None if callback is None else report}
+    [result] = _run(engine, function, denoise, x, options, array, len(levels), results=1, model=model, **asked)
     return result
 
 
@@ -90,21 +86,9 @@ def reverse_noise(
     x, z = _check_x("x", x), _check_x("z", z)
     sigma, sigma_next = _check_number("sigma", sigma), _check_number("sigma_next", sigma_next)
     engine = _engine.engine()
-    options = as_computed(options, x)
-    remembered = Remembered(denoise, x, options)
-    with Lent(engine, x) as x_handle, Lent(engine, z) as z_handle:
-        function = engine.lib.api.reverse_noise
-        [result] = _run(
-            _call(engine, denoise, x, remembered),
-            function,
-            options,
-            x_handle,
-            c_double(sigma),
-            c_double(sigma_next),
-            z_handle,
-            results=1,
-        )
-    remembered.keep()
+    with Lent(engine, z) as handle:
+        arguments = c_double(sigma), c_double(sigma_next), handle
+        [result] = _run(engine, engine.lib.api.reverse_noise, denoise, x, options, *arguments, results=1)
     return result
 
 
@@ -120,13 +104,9 @@ def jvp(
     x, v = _check_x("x", x), _check_x("v", v)
     sigma = _check_number("sigma", sigma)
     engine = _engine.engine()
-    options = as_computed(options, x)
-    remembered = Remembered(denoise, x, options)
-    call = _call(engine, denoise, x, remembered)
-    with Lent(engine, x) as x_handle, Lent(engine, v) as v_handle:
-        function = engine.lib.api.jvp
-        denoised, product = _run(call, function, options, x_handle, c_double(sigma), v_handle, results=2)
-    remembered.keep()
+    with Lent(engine, v) as handle:
+        arguments = c_double(sigma), handle
+        denoised, product = _run(engine, engine.lib.api.jvp, denoise, x, options, *arguments, results=2)
     return denoised, product
 
 
@@ -143,22 +123,34 @@ def info() -> dict[str, Any]:
     return answer
 
 
-def _call(engine, denoise, x: Tensor, remembered: Remembered, noise=None, progress=None) -> Call:
-    return Call(engine, denoise, noise, progress, items=len(x) if x.ndim else 0, choice=remembered.choice)
+def _run(
+    engine: _engine.Engine,
+    function,
+    denoise: Denoiser,
+    x: Tensor,
+    options: Options,
+    *arguments,
+    results: int,
+    model: object = None,
+    **callbacks,
+) -> list[Tensor]:
+    """Calls a function of the library that runs the model; gives the tensors that it returns.
 
-
-def _run(call: Call, function, options: Options, *arguments, results: int) -> list[Tensor]:
-    """Calls a function of the library that runs the model; gives the tensors that it returns."""
+    ``arguments`` are those after x. What is found out about the model is kept where it succeeds.
+    """
+    options = as_computed(options, x)
+    remembered = Remembered(denoise if model is None else model, x, options)
+    items = len(x) if x.ndim else 0
     outs = [c_void_p() for _ in range(results)]
-    engine = call.engine
-    with call:
+    with Lent(engine, x) as handle, Call(engine, denoise, **callbacks, items=items, choice=remembered.choice) as call:
         status, message = engine.lib.call(
-            function, engine.handle, options.as_json(), byref(call.host()), *arguments, *map(byref, outs)
+            function, engine.handle, options.as_json(), byref(call.host()), handle, *arguments, *map(byref, outs)
         )
     tensors = [] if status else [_tensors.take(out.value) for out in outs]
     call.raise_again(status)
     if status:
         raise error_for(status, message)
+    remembered.keep()
     return tensors
 
 

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 import torch
-from shim.gaussian import Gaussian
+from shim.gaussian import Gaussian, ddpm_sigmas
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,13 +22,6 @@ EXHAUSTIVE = 12
 TOLERANCES = (0.02, 0.01, 0.007, 0.005, 0.003)
 MOST = 4
 """``lanczos_steps`` beside a tolerance."""
-
-
-def ddpm_sigmas(steps: int) -> Tensor:
-    """DDPM's 1000 levels of linear beta as sigma = sqrt((1 - abar) / abar), ``steps`` of them, then 0."""
-    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-    chosen = torch.linspace(999, 0, steps, dtype=torch.float64).round().long()
-    return torch.cat([((1 - abar) / abar).sqrt()[chosen], torch.zeros(1, dtype=torch.float64)])
 
 
 def cases(weights: Path) -> dict:

@@ -14,7 +14,8 @@ import torch
 from tqdm import tqdm
 
 import lgs
-from lgs.digits import Digits, load_unet
+from lgs.digits import load_unet
+from models.in_precision import InPrecision
 
 from .plain import reverse_step
 
@@ -64,13 +65,6 @@ def engine_cost(rounds: int) -> list[dict]:
     return rows
 
 
-class AnyBatch(Digits):
-    """The bundled model for a multiple of its labels, as ComfyUI's guiders are."""
-
-    def denoise(self, x, sigma, context):
-        return super().denoise(x, sigma, context.repeat(len(x) // len(context), 1, 1))
-
-
 def trajectory_cost(weights: Path, rounds: int) -> list[dict]:
     """A trajectory through the bundled model, beside bare evaluations of it at the same points.
 
@@ -87,7 +81,7 @@ def trajectory_cost(weights: Path, rounds: int) -> list[dict]:
         ("forward", 10, 3, "never", None),
         ("forward", 1, 3, "never", None),
     ):
-        denoise = AnyBatch(unet, torch.arange(batch) % 10)
+        denoise = InPrecision(unet, torch.arange(batch) % 10)
         x = torch.randn(batch, 1, 32, 32) * SIGMAS[0]
         options = lgs.Options(jvp=jvp, lanczos_steps=steps, doubled_batch=doubled_batch)
         points = []

@@ -12,21 +12,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 from diffusers.utils import logging
+from gpu.denoisers import log_sigmas, timestep
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import lgs
-import lgs.digits
+from lgs.digits import load_unet
+from models import DIGITS
+from models.in_precision import InPrecision
 from models.mnist import held_out_digits
-
-DIGITS = Path(lgs.__file__).parent.parent / "models" / "digits.safetensors"
 
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 """Stable Diffusion 1.5's UNet (arXiv 2112.10752): what else there is to say is diffusers' default."""
@@ -75,20 +74,9 @@ RESIDUAL_GAIN = 0.3
 """Scale of what a residual branch adds, so that activations stay near 1 through all layers."""
 
 
-class Digits(lgs.digits.Digits):
-    """The bundled model of ``items`` digits, 0 to 9, again and again, as ComfyUI runs it: the network in
-    ``dtype``, all around it in the dtype of x. It takes a multiple of its batch."""
-
-    def __init__(self, dtype: torch.dtype, items: int):
-        network = lgs.digits.load_unet(DIGITS, dtype)
-
-        def cast(x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
-            return network(x.to(dtype), timesteps.to(dtype), context.to(dtype)).to(x.dtype)
-
-        super().__init__(cast, torch.arange(items) % 10)
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.denoise(x, sigma, self.context.repeat(len(x) // len(self.context), 1, 1))
+def digits(dtype: torch.dtype, items: int) -> InPrecision:
+    """The bundled model of ``items`` digits, 0 to 9, again and again; the network in ``dtype``."""
+    return InPrecision(load_unet(DIGITS, dtype), torch.arange(items) % 10)
 
 
 class LatentDiffusion:
@@ -99,9 +87,7 @@ class LatentDiffusion:
     would be: eps = (sigma x' + F) / sqrt(sigma^2 + 1), x' what the network is given, F of variance 1 what it gives.
     """
 
-    beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    log_sigmas = (1 / (1 - beta).cumprod(0) - 1).log() / 2
-    """Of Stable Diffusion's 1000 noise levels."""
+    log_sigmas = log_sigmas()
 
     def __init__(self, network: UNet2DConditionModel, dtype: torch.dtype):
         self.network, self.dtype, config = copy.deepcopy(network).to(dtype), dtype, network.config
@@ -122,14 +108,7 @@ class LatentDiffusion:
     def output(self, given: Tensor, sigma: Tensor) -> Tensor:
         added = self.added and {name: part.expand(len(given), -1) for name, part in self.added.items()}
         text = self.text.expand(len(given), -1, -1)
-        return self.network(given, self.timestep(sigma), text, added_cond_kwargs=added).sample
-
-    def timestep(self, sigma: Tensor) -> Tensor:
-        """Where sigma lies among the noise levels, from 0 to 999, linear in log sigma."""
-        log_sigma = sigma.double().log()
-        upper = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, 999)
-        below, above = self.log_sigmas[upper - 1], self.log_sigmas[upper]
-        return (upper - 1 + (log_sigma - below) / (above - below)).clamp(0, 999).float()
+        return self.network(given, timestep(self.log_sigmas, sigma).float(), text, added_cond_kwargs=added).sample
 
 
 class Flow:
@@ -207,7 +186,7 @@ class Model:
 def bundled() -> Model:
     x0 = held_out_digits()[0][::500].double()
     sigmas = (0.05, 0.2, 1.0, 3.0, 10.0, 20.0)
-    return Model("bundled digits", x0, Digits, sigmas, dtypes=("float32", "bfloat16", "float16"))
+    return Model("bundled digits", x0, digits, sigmas, dtypes=("float32", "bfloat16", "float16"))
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ import lgs
 from demo.job import karras_sigmas, labels
 from models.distance import HeldOut
 
-from .networks import Case, Digits, Model, Point, bundled, error, forward_mode, levels, models, norm, points
+from .networks import Case, Model, Point, bundled, digits, error, forward_mode, levels, models, norm, points
 
 FRACTIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.25, 0.3, 0.5)
 """h in units of sigma sqrt(d), v being of length 1: how far x moves per number, in units of sigma."""
@@ -181,7 +181,7 @@ def _pictures(batches: int) -> list[dict]:
     those of the first sampler."""
     sigmas, asked, held_out, rows = karras_sigmas(10), labels(10), HeldOut(), []
     for name, (dtype, options) in tqdm(SAMPLERS.items(), desc="pictures", leave=False):
-        denoise = Digits(getattr(torch, dtype), len(asked))
+        denoise = digits(getattr(torch, dtype), len(asked))
         images = []
         for batch in range(batches):
             generator = torch.Generator().manual_seed(batch)
@@ -260,8 +260,8 @@ def plot(study: dict, file: Path) -> None:
     for row, of_model in enumerate(_by(study["steps"], "model").values()):
         for column, (key, rows) in enumerate(_by(of_model, "dtype", "vector").items()):
             _plot_steps(figure.add_subplot(grid[row, column]), f"{rows[0]['model']}, {key[0]}, {key[1]}", rows)
-    digits = [row for row in study["chosen"] if row["model"] == "bundled digits"]
-    _plot_kinds(figure.add_subplot(grid[1, 4:]), "lgs.jvp, bundled digits", digits)
+    of_digits = [row for row in study["chosen"] if row["model"] == "bundled digits"]
+    _plot_kinds(figure.add_subplot(grid[1, 4:]), "lgs.jvp, bundled digits", of_digits)
     noise = [row for row in study["noise"] if row["lanczos_steps"] == 1]
     _plot_kinds(figure.add_subplot(grid[2, 4:]), "lgs.reverse_noise, bundled digits, K = 1", noise)
     axes, rows = figure.add_subplot(grid[3, 4:]), study["pictures"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import lgs.digits
+from models.in_precision import InPrecision
 
 from . import unet
 
@@ -49,23 +50,15 @@ class Gaussian:
         return self.times((eta**2 * v + (1 - a) ** 2 * posterior).sqrt(), z)
 
 
-class Digits(lgs.digits.Digits):
+class Digits(InPrecision):
     """The bundled model, ten digits, 0 to 9, again and again; its network computes in ``dtype`` or, as
     in ComfyUI, in ``network_dtype`` while x stays what it is."""
 
     def __init__(self, device: torch.device | str, dtype: torch.dtype, network_dtype: torch.dtype | None = None):
-        network_dtype = network_dtype or dtype
         network = lgs.digits.DigitUNet()
         network.load_state_dict(read_safetensors(DIGITS))
-        network = network.to(device, network_dtype).eval().requires_grad_(False)
-
-        def cast(x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
-            return network(x.to(network_dtype), timesteps, context).to(dtype)
-
-        super().__init__(cast, torch.arange(10, device=device))
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.denoise(x, sigma, self.context.repeat(len(x) // 10, 1, 1))
+        network = network.to(device, network_dtype or dtype).eval().requires_grad_(False)
+        super().__init__(network, torch.arange(10, device=device))
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -94,10 +87,7 @@ class LatentDiffusion:
         generator = torch.Generator(device).manual_seed(seed + 1)
         self.context = torch.randn(1, 77, config.context, generator=generator, device=device, dtype=dtype)
         self.vector = torch.randn(1, config.vector, generator=generator, device=device, dtype=dtype)
-        # Stable Diffusion's noise levels: 1000 of them, sqrt(beta) linear.
-        beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        alpha = (1 - beta).cumprod(0)
-        self.log_sigmas = (((1 - alpha) / alpha).log() / 2).to(device, torch.float32)
+        self.log_sigmas = log_sigmas().to(device, torch.float32)
 
     def moved(self, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
         """The same weights elsewhere, in another precision: random numbers differ from device to device."""
@@ -121,8 +111,19 @@ class LatentDiffusion:
         return x - level * eps.to(x.dtype)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Where sigma lies among the noise levels, from 0 to 999, linear in log sigma."""
-        log_sigma = sigma.float().log()
-        upper = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, 999)
-        below, above = self.log_sigmas[upper - 1], self.log_sigmas[upper]
-        return (upper - 1 + (log_sigma - below) / (above - below)).clamp(0, 999)
+        return timestep(self.log_sigmas, sigma)
+
+
+def log_sigmas() -> Tensor:
+    """Of Stable Diffusion's 1000 noise levels, sqrt(beta) linear; in float64."""
+    beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    alpha = (1 - beta).cumprod(0)
+    return ((1 - alpha) / alpha).log() / 2
+
+
+def timestep(log_sigmas: Tensor, sigma: Tensor) -> Tensor:
+    """Where sigma lies among the noise levels, from 0 to 999, linear in log sigma; in their dtype."""
+    log_sigma = sigma.to(log_sigmas.dtype).log()
+    upper = torch.searchsorted(log_sigmas, log_sigma).clamp(1, 999)
+    below, above = log_sigmas[upper - 1], log_sigmas[upper]
+    return (upper - 1 + (log_sigma - below) / (above - below)).clamp(0, 999)

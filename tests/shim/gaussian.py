@@ -66,3 +66,10 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     """The largest relative error of any row."""
     difference = (value - reference).flatten(1).norm(dim=1)
     return (difference / reference.flatten(1).norm(dim=1)).max().item()
+
+
+def ddpm_sigmas(steps: int) -> Tensor:
+    """DDPM's 1000-step linear-beta schedule as sigma = sqrt((1 - abar) / abar), `steps` of it, then 0."""
+    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+    chosen = torch.linspace(999, 0, steps, dtype=torch.float64).round().long()
+    return torch.cat([((1 - abar) / abar).sqrt()[chosen], torch.zeros(1, dtype=torch.float64)])

@@ -10,28 +10,21 @@ import torch
 import lgs
 import lgs._choices
 import lgs.digits
+from models import in_precision
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0, 20.0)
 
 
-class InPrecision:
-    """The bundled model as ComfyUI would run it: the network in ``dtype``, everything around it in float32.
-
-    It takes a multiple of its batch, as ComfyUI's guiders do.
-    """
+class InPrecision(in_precision.InPrecision):
+    """The bundled model with the network in ``dtype``; it keeps the batch of each call."""
 
     def __init__(self, weights, dtype, labels):
-        self.unet, self.dtype = lgs.digits.load_unet(weights, dtype), dtype
-        self.context = lgs.digits.label_context(labels)
+        super().__init__(lgs.digits.load_unet(weights, dtype), labels)
         self.calls = []
 
     def __call__(self, x, sigma):
         self.calls.append(len(x))
-        context = self.context.repeat(len(x) // len(self.context), 1, 1).to(self.dtype)
-        c_noise, sigma = sigma.log() / 4, sigma[:, None, None, None]
-        total = sigma**2 + lgs.digits.SIGMA_DATA**2
-        network = self.unet((x / total.sqrt()).to(self.dtype), c_noise.to(self.dtype), context).to(x.dtype)
-        return lgs.digits.SIGMA_DATA**2 / total * x + sigma * lgs.digits.SIGMA_DATA / total.sqrt() * network
+        return super().__call__(x, sigma)
 
 
 def distance(came, expected):

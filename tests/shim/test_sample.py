@@ -7,15 +7,7 @@ import torch
 
 import lgs
 
-from .gaussian import Gaussian
-
-
-def ddpm_sigmas(steps: int) -> torch.Tensor:
-    """DDPM's 1000-step linear-beta schedule as sigma = sqrt((1 - abar) / abar), `steps` of it, then 0."""
-    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-    chosen = torch.linspace(999, 0, steps, dtype=torch.float64).round().long()
-    return torch.cat([((1 - abar) / abar).sqrt()[chosen], torch.zeros(1, dtype=torch.float64)])
-
+from .gaussian import Gaussian, ddpm_sigmas
 
 # Relative Frechet distances of the design, measured before the plugin was written, over 4,000 samples.
 TABLE = {
