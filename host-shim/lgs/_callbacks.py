@@ -6,6 +6,7 @@ gave as context. So a call leaves no reference cycle and no native closure behin
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import sys
@@ -59,6 +60,7 @@ class Call:
         another way. Everything else ends the call: an interrupt must not be mistaken for that.
         """
         self.exception = exception
+        _leave_contexts(exception)
         if self.differentiating and isinstance(exception, RuntimeError):
             return self._has_another_way(exception, "in forward mode")
         if self.several_points and isinstance(exception, _REFUSALS):
@@ -193,8 +195,10 @@ _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 
 def _log(_context, level, message):
     try:
+        # What the library says of a call that is being stopped only follows from that.
+        stopping = bool(_current.stack) and _current.stack[-1].stopping
         # Hosts print the message without the logger's name.
-        log.log(_LEVELS.get(level, logging.DEBUG), "LGS: %s", message.decode())
+        log.log(logging.DEBUG if stopping else _LEVELS.get(level, logging.DEBUG), "LGS: %s", message.decode())
         return CONTINUE
     except BaseException as exception:
         # Handlers report their own failures; what arrives here is a signal, or a filter that fails.
@@ -219,6 +223,20 @@ def _expect_tensor(name: str, value: Any) -> Tensor:
     if value.device.type not in _tensors.DEVICES:
         raise ModelOutputError(f"{name}: expected it to return a tensor on x's device, got one on {value.device}")
     return value
+
+
+_OF_CONTEXTS = {getattr(contextlib._GeneratorContextManager, name).__code__ for name in ("__enter__", "__exit__")}
+
+
+def _leave_contexts(exception: BaseException) -> None:
+    """Leaves the ``contextlib.contextmanager`` that a signal has interrupted at entering or leaving.
+
+    The traceback holds it, half done: it would undo what it did whenever the traceback is freed, long
+    after the call. Torch takes a mode off the stack in one, and would put ours back.
+    """
+    for frame, _line in traceback.walk_tb(exception.__traceback__):
+        if frame.f_code in _OF_CONTEXTS:
+            frame.clear()
 
 
 def _first_line(exception: BaseException) -> str:

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import torch
+from torch.overrides import _get_current_function_mode_stack
 
 import lgs
 
@@ -31,6 +32,7 @@ def works_again():
     x = torch.randn(2, 8)
     assert torch.isfinite(lgs.sample(shrink, x, SIGMAS)).all()
     assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+    assert not _get_current_function_mode_stack()
     with torch.autograd.forward_ad.dual_level():
         pass  # none was left open
 

@@ -1,5 +1,7 @@
 """The state of the thread while a model is differentiated: what it does to a model, and that it goes away."""
 
+import contextlib
+import logging
 import sys
 from itertools import count
 
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
 
 import lgs
-from lgs import _attention, _forward_ad
+from lgs import _attention, _callbacks, _forward_ad
 from lgs._forward_ad import ForwardLevel
 
 
@@ -22,12 +24,16 @@ def state():
 
 
 def interrupted(function, at):
-    """Calls it, with a KeyboardInterrupt before the line of it that is the ``at``-th to run. Was there one?"""
-    files = {_forward_ad.__file__, _attention.__file__, torch.overrides.__file__}
+    """Calls it, with a KeyboardInterrupt before the line of it that is the ``at``-th to run. Was there one?
+
+    Lines of callbacks before their ``try`` too: those interrupts ctypes cannot hand on.
+    """
+    files = {_forward_ad.__file__, _attention.__file__, torch.overrides.__file__, contextlib.__file__}
+    entries = {function.__code__ for function in _callbacks._FUNCTIONS}
     lines = count()
 
     def trace(frame, event, _argument):
-        if frame.f_code.co_filename not in files:
+        if frame.f_code.co_filename not in files and frame.f_code not in entries:
             return None
         if event == "line" and next(lines) == at:
             raise KeyboardInterrupt
@@ -63,6 +69,29 @@ def test_an_interrupt_between_any_two_lines_leaves_nothing(during, host):
         assert at > 8
         with forward_ad.dual_level():
             pass  # none was left open
+
+
+def test_an_interrupt_while_torch_has_the_mode_off_its_stack(caplog):
+    """As it has for functions that are written in Python; what the traceback holds would put it back."""
+    caplog.set_level(logging.INFO, "lgs")
+    x, before, kept = torch.ones(1, 4), state(), []
+
+    def product():
+        try:
+            lgs.jvp(lambda x, sigma: x / len(x), x, 1.0, x, {"jvp": "forward"})
+        except KeyboardInterrupt as interrupt:
+            kept.append(interrupt)
+            raise
+
+    for at in count():
+        fired = interrupted(product, at)
+        assert state() == before
+        kept.clear()
+        assert state() == before, "after the traceback is gone, too"
+        if not fired:
+            break
+    assert at > 40
+    assert not caplog.messages, "an interrupt is not a failure of forward mode"
 
 
 def test_a_model_that_fails_leaves_nothing():
