@@ -56,7 +56,8 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     shutil.copytree(ROOT / "host-shim" / "lgs", fresh / "lgs", ignore=ignored)
     shutil.copytree(ROOT / "manifests", fresh / "manifests", ignore=shutil.ignore_patterns("engines.json"))
     (fresh / "models").mkdir()
-    shutil.copy2(ROOT / "tests" / "models" / "digits.safetensors", fresh / "models")
+    for weights in ("digits.safetensors", "digits-diagonal.safetensors"):
+        shutil.copy2(ROOT / "tests" / "models" / weights, fresh / "models")
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         shutil.copy2(ROOT / licence, fresh)
     (fresh / "bin").mkdir()

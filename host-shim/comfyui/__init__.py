@@ -1,4 +1,4 @@
-"""The ComfyUI node pack: LGS Sampler and LGS Demo Model.
+"""The ComfyUI node pack: LGS Sampler, LGS Demo Model and Load Diagonal Covariance.
 
 ComfyUI imports this folder from ``custom_nodes`` and asks `comfy_entrypoint` for its nodes.
 Nothing here loads the native library: that happens when LGS Sampler first runs, so that the
@@ -8,6 +8,7 @@ nodes are listed, and say what is wrong, on a machine where the library cannot b
 from comfy_api.latest import ComfyExtension, io
 
 from .demo_model import LGSDemoModel
+from .load_diagonal import LGSLoadDiagonal
 from .sampler import LGSSampler
 
 
@@ -15,7 +16,7 @@ class LGSExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LGSSampler, LGSDemoModel]
+        return [LGSSampler, LGSDemoModel, LGSLoadDiagonal]
 
 
 async def comfy_entrypoint() -> LGSExtension:

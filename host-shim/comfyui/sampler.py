@@ -17,6 +17,9 @@ from .kernels import differentiable_kernels
 from .process import forward_process, noise_scale
 from .schema import node_schema
 
+Diagonal = Callable[[Tensor, Tensor], Tensor]
+"""diag J at (x, sigma), from Load Diagonal Covariance."""
+
 
 class LGSSampler(io.ComfyNode):
     """The node. Its inputs are the options of `lgs.Options` that the model does not decide."""
@@ -26,9 +29,15 @@ class LGSSampler(io.ComfyNode):
         return node_schema("LGSSampler", beside="KSamplerSelect")
 
     @classmethod
-    def execute(cls, **inputs) -> io.NodeOutput:
-        lgs.Options(**inputs)  # a wrong value is reported here, by the node that holds it, not while sampling
-        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options=inputs))
+    def execute(cls, diagonal: Diagonal | None = None, **inputs) -> io.NodeOutput:
+        # What is wrong is reported here, by the node that holds it, not while sampling.
+        options = lgs.Options(**inputs)
+        if options.covariance == "diagonal-learned" and diagonal is None:
+            raise ValueError(
+                "diagonal: covariance diagonal-learned needs a network for the diagonal, and none is connected. "
+                "Connect Load Diagonal Covariance, or choose diagonal, which needs none."
+            )
+        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options={**inputs, "diagonal": diagonal}))
 
 
 @torch.no_grad()
@@ -39,12 +48,14 @@ def sample_lgs(
     extra_args: dict | None = None,
     callback: Callable[[dict], None] | None = None,
     disable: bool | None = None,
+    diagonal: Diagonal | None = None,
     **options,
 ) -> Tensor:
     """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
 
     ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
-    progress bar and preview; ``disable`` hides the bar on the console.
+    progress bar and preview; ``disable`` hides the bar on the console; ``diagonal`` is the network of
+    covariance diagonal-learned.
     """
     if len(sigmas) < 2:
         return x
@@ -75,6 +86,7 @@ def sample_lgs(
                 lgs.Options(**options),
                 noise=noise_sampler(x, extra_args.get("seed")),
                 callback=report,
+                diagonal=diagonal,
                 model=getattr(model.inner_model, "model_patcher", model.inner_model.inner_model),
             )
         except NotImplementedError as error:

@@ -12,6 +12,9 @@ from nodes import NODE_CLASS_MAPPINGS
 
 MANIFEST = Path(__file__).parent / "manifests" / "nodes.json"
 
+SOCKETS = {"LGS_DIAGONAL": io.Custom("LGS_DIAGONAL")}
+"""Types of our own, which only our nodes give and take."""
+
 INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boolean, "STRING": io.String}
 
 OUTPUTS = {
@@ -22,6 +25,7 @@ OUTPUTS = {
     "LATENT": io.Latent,
     "IMAGE": io.Image,
     "STRING": io.String,
+    **SOCKETS,
 }
 
 
@@ -48,7 +52,10 @@ def node_schema(node_id: str, beside: str) -> io.Schema:
         display_name=node["display_name"],
         category=_category(beside, node["category"]),
         description=node["description"],
-        inputs=[_input(entry) for entry in node["inputs"] if entry.get("source") != "model"],
+        inputs=[
+            *(_input(entry) for entry in node["inputs"] if entry.get("source") != "model"),
+            *(_socket(entry) for entry in node.get("sockets", [])),
+        ],
         outputs=[_output(entry) for entry in node["outputs"]],
         **{name: value for name, value in optional.items() if name in known},
     )
@@ -73,6 +80,11 @@ def _input(entry: dict) -> io.Input:
     if entry.get("advanced"):
         widget.extra_dict["advanced"] = True  # the argument of this name is newer than 0.3.64, the front end's is not
     return widget
+
+
+def _socket(entry: dict) -> io.Input:
+    names = {key: entry[key] for key in ("display_name", "tooltip")}
+    return SOCKETS[entry["type"]].Input(entry["id"], optional=True, **names)
 
 
 def _output(entry: dict) -> io.Output:

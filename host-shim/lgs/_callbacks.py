@@ -39,12 +39,14 @@ class Call:
         denoise: Callable[[Tensor, Tensor], Tensor] | None = None,
         noise: Callable[[float, float], Tensor] | None = None,
         progress: Callable[[dict[str, Any]], Any] | None = None,
+        diagonal: Callable[[Tensor, Tensor], Tensor] | None = None,
         *,
         items: int = 0,
         choice: _native.Choice | None = None,
     ):
         """``items`` is the batch of x, ``choice`` what is known of the model and what will be."""
         self.engine, self.denoise, self.noise, self.progress = engine, denoise, noise, progress
+        self.diagonal = diagonal
         self.items, self.choice = items, choice
         self.exception: BaseException | None = None
         self.stopping = False
@@ -97,7 +99,10 @@ class Call:
     def host(self) -> _native.Host:
         """The callbacks, for the library."""
         choice = None if self.choice is None else pointer(self.choice)
-        return _native.Host(sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad, choice)
+        diagonal = _native.DenoiseCallback() if self.diagonal is None else _diagonal
+        return _native.Host(
+            sizeof(_native.Host), self.number, _denoise, _noise, _progress, _forward_ad, choice, diagonal
+        )
 
     def __exit__(self, *_):
         _hook.leave()
@@ -152,6 +157,12 @@ def _denoise(call, x, sigma, out):
     call.several_points = len(x) > call.items
     denoised = call.denoise(x, sigma)
     out[0] = _tensors.give(_expect_tensor("denoise", denoised))
+
+
+@_callback(_native.DenoiseCallback)
+def _diagonal(call, x, sigma, out):
+    x, sigma = _tensors.borrow(call.engine, x), _tensors.borrow(call.engine, sigma)
+    out[0] = _tensors.give(_expect_tensor("diagonal", call.diagonal(x, sigma)))
 
 
 @_callback(_native.NoiseCallback)

@@ -73,6 +73,7 @@ class Host(Structure):
         ("progress", ProgressCallback),
         ("forward_ad", ForwardAdCallback),
         ("choice", POINTER(Choice)),
+        ("diagonal", DenoiseCallback),
     ]
 
 

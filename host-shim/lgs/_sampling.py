@@ -29,6 +29,7 @@ def sample(
     *,
     noise: Callable[[Tensor, Tensor], Tensor] | None = None,
     callback: Callable[[dict[str, Any]], Any] | None = None,
+    diagonal: Denoiser | None = None,
     model: object = None,
 ) -> Tensor:
     """Draws samples: a trajectory from x at noise level ``sigmas[0]`` to ``sigmas[-1]``.
@@ -40,13 +41,16 @@ def sample(
     ``model_evaluations``, ``jvps`` (both so far), ``jvp`` (how) and ``lanczos_error`` (estimated
     relative error of the step's noise; nan without Lanczos).
 
+    ``diagonal(x, sigma)``, with arguments and result as of ``denoise``, is diag J, J = dD/dx, for
+    covariance "diagonal-learned"; see `lgs.load_diagonal`.
+
     What jvp "auto" finds out is kept for ``model``, any object that lives as long as the model does
     (default: ``denoise`` itself), so that the next trajectory need not find it out again. ``denoise``
     may be called with a multiple of x's batch: the same items, in the same order, at several points.
     It may refuse that with an error.
 
-    Raises `lgs.Error` and its kinds; what ``denoise``, ``noise`` or ``callback`` raises comes out as
-    the same object.
+    Raises `lgs.Error` and its kinds; what ``denoise``, ``noise``, ``callback`` or ``diagonal`` raises
+    comes out as the same object.
     """
     options = Options.of(options)
     x = _check_x("x", x)
@@ -63,7 +67,7 @@ def sample(
 
     engine = _engine.engine()
     function, array = engine.lib.api.sample, (c_double * len(levels))(*levels)
-    asked = {"noise": draw, "progress": None if callback is None else report}
+    asked = {"noise": draw, "progress": None if callback is None else report, "diagonal": diagonal}
     [result] = _run(engine, function, denoise, x, options, array, len(levels), results=1, model=model, **asked)
     return result
 
@@ -75,12 +79,14 @@ def reverse_noise(
     sigma_next: float,
     z: Tensor,
     options: Options | Mapping[str, Any] | None = None,
+    *,
+    diagonal: Denoiser | None = None,
 ) -> Tensor:
     """The noise of one reverse step: Sigma^(1/2) z, Sigma the covariance of x at ``sigma_next``
     given x at ``sigma``.
 
     x and z (batch, ...), the result is like x; ``s_noise`` is not applied. ``sigma_next`` 0 gives
-    the square root of the posterior covariance of x_0 itself.
+    the square root of the posterior covariance of x_0 itself. ``diagonal`` as for `sample`.
     """
     options = Options.of(options)
     x, z = _check_x("x", x), _check_x("z", z)
@@ -88,7 +94,8 @@ def reverse_noise(
     engine = _engine.engine()
     with Lent(engine, z) as handle:
         arguments = c_double(sigma), c_double(sigma_next), handle
-        [result] = _run(engine, engine.lib.api.reverse_noise, denoise, x, options, *arguments, results=1)
+        function = engine.lib.api.reverse_noise
+        [result] = _run(engine, function, denoise, x, options, *arguments, results=1, diagonal=diagonal)
     return result
 
 
@@ -132,17 +139,20 @@ def _run(
     *arguments,
     results: int,
     model: object = None,
+    diagonal: Denoiser | None = None,
     **callbacks,
 ) -> list[Tensor]:
     """Calls a function of the library that runs the model; gives the tensors that it returns.
 
     ``arguments`` are those after x. What is found out about the model is kept where it succeeds.
     """
+    _check_process(diagonal, options)
     options = as_computed(options, x)
     remembered = Remembered(denoise if model is None else model, x, options)
     items = len(x) if x.ndim else 0
     outs = [c_void_p() for _ in range(results)]
-    with Lent(engine, x) as handle, Call(engine, denoise, **callbacks, items=items, choice=remembered.choice) as call:
+    callbacks |= {"items": items, "choice": remembered.choice}
+    with Lent(engine, x) as handle, Call(engine, denoise, diagonal=diagonal, **callbacks) as call:
         status, message = engine.lib.call(
             function, engine.handle, options.as_json(), byref(call.host()), handle, *arguments, *map(byref, outs)
         )
@@ -152,6 +162,15 @@ def _run(
         raise error_for(status, message)
     remembered.keep()
     return tensors
+
+
+def _check_process(diagonal: Denoiser | None, options: Options) -> None:
+    process = getattr(diagonal, "process", options.process)
+    if process != options.process:
+        raise InvalidArgument(
+            f'diagonal: expected a network for the process "{options.process}", which this model has, got one for '
+            f'"{process}"; take covariance "diagonal", which needs none'
+        )
 
 
 def _check_x(name: str, value: Any) -> Tensor:

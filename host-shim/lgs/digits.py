@@ -1,7 +1,7 @@
 """The bundled model: handwritten digits, class-conditional, in pixels, at 32 x 32.
 
 A real diffusion model small enough to ship, so that the sampler can be tried, tested and
-shown with nothing downloaded. It was trained on MNIST by ``tests/models/train_digits.py``.
+shown with nothing downloaded. It was trained on MNIST by ``tests/models/train_denoiser.py``.
 
 `DigitUNet` is the bare network F, with the call signature ComfyUI gives its diffusion models;
 `Digits` puts EDM's preconditioning around it and is a k-diffusion denoiser, D(x, sigma).
@@ -81,12 +81,12 @@ class Attention(nn.Module):
 class DigitUNet(nn.Module):
     """The bare network F(c_in x, c_noise, context): a two-level UNet on 2 x 2 pixel blocks."""
 
-    def __init__(self, width: int = 32, inner: int = 96, embedding: int = 128):
+    def __init__(self, channels: int = 1, width: int = 32, inner: int = 96, embedding: int = 128):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(embedding // 2) * 2.0)
         self.noise = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = nn.Linear(CLASSES + 1, embedding, bias=False)
-        self.conv_in = nn.Conv2d(4, width, 3, padding=1)
+        self.conv_in = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.down1 = ResBlock(width, width, embedding)
         self.down2 = ResBlock(width, width, embedding)
         self.shrink = nn.Conv2d(width, inner, 3, stride=2, padding=1)
@@ -99,12 +99,12 @@ class DigitUNet(nn.Module):
         self.up1 = ResBlock(2 * width, width, embedding)
         self.up2 = ResBlock(2 * width, width, embedding)
         self.norm_out = nn.GroupNorm(8, width)
-        self.conv_out = nn.Conv2d(width, 4, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, 4 * channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_host) -> Tensor:
-        """x (batch, 1, 32, 32), timesteps (batch,) = ln(sigma) / 4, context (batch, 1, 11).
+        """x (batch, channels, 32, 32), timesteps (batch,) = ln(sigma) / 4, context (batch, 1, 11).
 
         ``_host`` takes what ComfyUI hands every model (control, transformer_options, ...).
         """

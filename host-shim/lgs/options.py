@@ -18,10 +18,23 @@ class Options:
     ========================== ============================================= =============
     option                     values                                        default
     ========================== ============================================= =============
-    ``covariance``             ``"lanczos"``, ``"isotropic"``                ``"lanczos"``
+    ``covariance``             ``"lanczos"``: the full posterior covariance  ``"lanczos"``
+                               (arXiv 2605.22723);
+                               ``"isotropic"``, ``"isotropic-large"``:
+                               DDPM's two (arXiv 2006.11239, 3.2);
+                               ``"isotropic-optimal"``: its trace (arXiv
+                               2201.06503), ``"diagonal"``: its diagonal
+                               (arXiv 2406.10808), ``"spectral"``: its
+                               spectrum, tile by tile (after arXiv
+                               2605.13910), each from probes;
+                               ``"diagonal-learned"``: its diagonal from a
+                               network, see ``diagonal`` of `lgs.sample`
+    ``probes``                 1 to 65536: Jacobian-vector products a step    1
+                               of the covariances that take probes
     ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
     ``lanczos_min_sigma``      steps that start below this noise level are   0.0
-                               isotropic, at no extra cost
+                               isotropic, at no extra cost, whatever the
+                               covariance
     ``lanczos_max_sigma``      and so are those that start above this one    10000.0
     ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
     ``s_noise``                factor on the noise that each step adds       1.0

@@ -170,6 +170,12 @@ typedef struct lgs_host {
     lgs_signal_t (*forward_ad)(void *context, int32_t open);
     /* Read, and written to, during the call; not by two calls at once. May be null. */
     lgs_choice_t *choice;
+    /*
+     * diag J at (x, sigma), J = dD/dx, by a network of its own; arguments and result as of `denoise`,
+     * x being the trajectory's, in its batch, and never dual. Required by covariance
+     * "diagonal-learned", and used by it alone. Null: this host has none.
+     */
+    lgs_signal_t (*diagonal)(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *diagonal);
 } lgs_host_t;
 
 /* What an engine is opened with. */

@@ -72,9 +72,9 @@ static void check_close(int line, lgs_tensor_t tensor, const double *expected, d
 
 /* What the callbacks see of a call, and what they do in it. */
 typedef struct state {
-    int evaluations, noises, reports, logs;
+    int evaluations, noises, diagonals, reports, logs;
     /* The evaluation, the report or the log record at which to answer otherwise; 0: none. */
-    int odd_evaluation, odd_noise, odd_report, odd_log;
+    int odd_evaluation, odd_noise, odd_diagonal, odd_report, odd_log;
     lgs_signal_t odd_answer;
     /* What the last report said. */
     lgs_progress_t last;
@@ -102,6 +102,19 @@ static lgs_signal_t denoise(void *context, lgs_tensor_t x, lgs_tensor_t sigma, l
     }
     *denoised = tensor_of(values);
     return LGS_CONTINUE;
+}
+
+static lgs_signal_t diagonal(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *result)
+{
+    state_t *state = context;
+    double values[N];
+    CHECK(x != NULL);
+    for (int i = 0; i < N; i++) {
+        double s = data(sigma)[i / D];
+        values[i] = lambda[i % D] / (lambda[i % D] + s * s);
+    }
+    *result = tensor_of(values);
+    return ++state->diagonals == state->odd_diagonal ? state->odd_answer : LGS_CONTINUE;
 }
 
 static lgs_signal_t noise(void *context, double sigma, double sigma_next, lgs_tensor_t *z)
@@ -156,7 +169,7 @@ static double root(double s, double t, int i, double *a, double *b)
 
 static lgs_host_t host_of(state_t *state)
 {
-    lgs_host_t host = {sizeof host, state, denoise, noise, progress, NULL, NULL};
+    lgs_host_t host = {sizeof host, state, denoise, noise, progress, NULL, NULL, diagonal};
     return host;
 }
 
@@ -224,6 +237,39 @@ static void trajectory(const lgs_engine_t *engine)
     lgs->tensor_delete(engine, x);
 }
 
+/* The Jacobian is diagonal: so the covariances of that kind come to the same, at another price. */
+static void diagonals(const lgs_engine_t *engine)
+{
+    static const char probed[] = "{\"covariance\": \"diagonal\", \"jvp\": \"finite-difference\", \"eta\": 0.7}";
+    static const char learned[] = 
+        "{\"covariance\": \"diagonal-learned\", \"jvp\": \"finite-difference\", \"eta\": 0.7}";
+    lgs_tensor_t x = tensor_of(start), full = NULL, result = NULL;
+    state_t state = {0};
+    lgs_host_t host = host_of(&state);
+
+    ACCEPTED(lgs->sample(engine, exact, &host, x, sigmas, LEVELS, &full, &error));
+    CHECK(state.diagonals == 0);
+    for (int i = 0; i < 2; i++) {
+        state_t other = {0};
+        host = host_of(&other);
+        ACCEPTED(lgs->sample(engine, i ? learned : probed, &host, x, sigmas, LEVELS, &result, &error));
+        CHECK_CLOSE(result, data(full), 1e-6);
+        CHECK(other.diagonals == (i ? STEPS - 1 : 0) && other.evaluations == STEPS + (i ? 0 : STEPS - 1));
+        lgs->tensor_delete(engine, result);
+    }
+    lgs->tensor_delete(engine, full);
+
+    result = &checks;
+    host.diagonal = NULL;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "diagonal",
+            lgs->sample(engine, learned, &host, x, sigmas, LEVELS, &result, &error));
+    state_t odd = {.odd_diagonal = 2, .odd_answer = LGS_STOP};
+    host = host_of(&odd);
+    REFUSED(LGS_ERROR_HOST_STOPPED, "", lgs->sample(engine, learned, &host, x, sigmas, LEVELS, &result, &error));
+    CHECK(odd.diagonals == 2);
+    lgs->tensor_delete(engine, x);
+}
+
 /* What "auto" finds out is written where the host keeps it, and is not looked for again. */
 static void remembered(const lgs_engine_t *engine)
 {
@@ -277,6 +323,7 @@ static void interruptions(const lgs_engine_t *engine)
     CHECK(result == (lgs_tensor_t)&checks);
     lgs->tensor_delete(engine, x);
     trajectory(engine);
+    diagonals(engine);
 }
 
 /* Structs of an older host, and callbacks that are missing. */

@@ -71,7 +71,7 @@ static void options(void)
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "eta", lgs->options_check("{\"eta\": 1.5}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_TYPE, "eta", lgs->options_check("{\"eta\": null}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "diagonal",
-            lgs->options_check("{\"covariance\": \"diagonal\"}", &checked, &error));
+            lgs->options_check("{\"covariance\": \"diagonals\"}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_TYPE, "no_such_option", lgs->options_check("{\"no_such_option\": 1}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "options", lgs->options_check("[]", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "options", lgs->options_check("{\"eta\": NaN}", &checked, &error));
@@ -232,7 +232,7 @@ static void engines(const char *manifest)
 /* Calls that need an engine, without one. */
 static void without_engine(void)
 {
-    lgs_host_t host = {sizeof host, SENTINEL, NULL, NULL, NULL, NULL, NULL};
+    lgs_host_t host = {sizeof host, SENTINEL, NULL, NULL, NULL, NULL, NULL, NULL};
     const double sigmas[] = {1.0, 0.0};
     lgs_tensor_t x = SENTINEL, result = SENTINEL, product = SENTINEL;
     char *info = SENTINEL;

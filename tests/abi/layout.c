@@ -34,7 +34,7 @@ static const struct field progress[] = {
 static const struct field host[] = {
     FIELD(lgs_host_t, struct_size), FIELD(lgs_host_t, context),  FIELD(lgs_host_t, denoise),
     FIELD(lgs_host_t, noise),       FIELD(lgs_host_t, progress), FIELD(lgs_host_t, forward_ad),
-    FIELD(lgs_host_t, choice),
+    FIELD(lgs_host_t, choice),      FIELD(lgs_host_t, diagonal),
 };
 
 static const struct field choice[] = {

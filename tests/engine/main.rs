@@ -12,4 +12,5 @@ mod lanczos;
 mod process;
 mod sampler;
 mod square_root;
+mod structured;
 mod support;

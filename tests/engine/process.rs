@@ -47,6 +47,7 @@ fn variance_exploding_at_eta_1_is_the_textbook_kernel() {
         close(step.mean_denoised, 1.0 - s * s / (t * t), "B");
         close(step.isotropic, s * s * (t * t - s * s) / (t * t), "v");
         close(step.covariance, step.mean_denoised.powi(2) * t * t, "c");
+        close(step.large, t * t - s * s, "the variance of x_t given x_s");
     }
 }
 

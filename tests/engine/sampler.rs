@@ -3,6 +3,7 @@
 
 mod arguments;
 mod counts;
+mod covariances;
 mod single_step;
 mod tolerance;
 mod trajectory;

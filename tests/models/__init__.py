@@ -1,10 +1,12 @@
 """The small trained models that the demo and the tests use, how they were trained, and on what.
 
-    digits.safetensors      the diffusion model of handwritten digits (network: `lgs.digits`)
-    classifier.safetensors  reads a digit; its features are what distances are measured in
+    digits.safetensors            the diffusion model of handwritten digits (network: `lgs.digits`)
+    digits-diagonal.safetensors   the diagonal of its posterior covariance (network: `lgs.diagonal`)
+    classifier.safetensors        reads a digit; its features are what distances are measured in
+    cifar-classifier.safetensors  the same for the photographs of CIFAR-10
 
-Run with the folder ``tests`` on PYTHONPATH, for example ``python -m models.train_digits --help``.
-The data come from package registries when they are needed (`models.mnist`); none are kept here.
+Run with the folder ``tests`` on PYTHONPATH, for example ``python -m models.train_denoiser --help``.
+The data come from package registries when they are needed (`models.data`); none are kept here.
 """
 
 from pathlib import Path

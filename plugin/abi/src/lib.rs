@@ -41,9 +41,19 @@ pub enum Process {
 #[repr(u8)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Covariance {
-    /// η² v I: DDPM's.
+    /// η² v I: the smaller of DDPM's two.
     Isotropic,
-    /// η² v I + B² (σ²/α) J, by Lanczos.
+    /// η² σ²_{t|s} I: the larger of DDPM's two.
+    IsotropicLarge,
+    /// η² v I + c (tr J / d) I, c = B² σ²/α, from probes.
+    IsotropicOptimal,
+    /// η² v I + c diag J, from probes.
+    Diagonal,
+    /// η² v I + c diag J, from the host's network.
+    DiagonalLearned,
+    /// η² v I + c diag(B J Bᵀ) in a frequency basis B, from probes.
+    Spectral,
+    /// η² v I + c J, by Lanczos.
     Lanczos,
 }
 
@@ -92,6 +102,8 @@ pub struct SamplerOptions {
     pub lanczos_min_sigma: f64,
     pub lanczos_max_sigma: f64,
     pub doubled_batch: DoubledBatch,
+    /// Jacobian-vector products a step of the covariances that take probes, at least 1.
+    pub probes: u32,
 }
 
 /// Whether D(x) and D(x + h v) go through the model in one call, on a doubled batch.
@@ -156,6 +168,9 @@ pub trait Host {
     fn denoise(&mut self, x: TensorHandle, sigma: TensorHandle) -> RResult<TensorHandle, Interruption>;
     /// z ~ N(0, I), like x, for the step σ → σ'.
     fn noise(&mut self, sigma: f64, sigma_next: f64) -> RResult<TensorHandle, Interruption>;
+    /// diag J at (x, σ), by a network of its own; arguments and result as of `denoise`. `RNone`: this
+    /// host has none.
+    fn diagonal(&mut self, x: TensorHandle, sigma: TensorHandle) -> ROption<RResult<TensorHandle, Interruption>>;
     /// Once a step.
     fn progress(&mut self, progress: &Progress) -> RResult<(), Interruption>;
     /// Opens or closes a forward-AD level on this thread, with gradients and inference mode off.

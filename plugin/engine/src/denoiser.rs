@@ -15,6 +15,12 @@ pub trait Denoiser {
     /// Opens or closes forward-mode AD level 0 on this thread. `None`: there is no such thing.
     fn forward_ad(&mut self, open: bool) -> Option<Result<()>>;
 
+    /// diag J at (x, σ), J = ∂D/∂x, by a network of its own; arguments and result as of `denoise`.
+    /// `None`: there is no such network.
+    fn diagonal(&mut self, _x: &Tensor, _sigma: &Tensor) -> Option<Result<Tensor>> {
+        None
+    }
+
     /// What was chosen for this model before, if the host has kept it.
     fn choice(&self) -> Choice {
         Choice::default()
@@ -222,6 +228,20 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
         Ok(denoised.f_to_kind(self.layout.kind)?)
     }
 
+    /// diag J by the host's network for it, for x (batch, ...) in the sampler's dtype; the result likewise.
+    pub(crate) fn diagonal(&mut self, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        let x = x.f_to_kind(self.layout.model_kind)?;
+        let sigma = self.levels(sigma, 1)?;
+        let diagonal = self.model.diagonal(&x, &sigma).unwrap_or_else(|| {
+            Err(Error::Argument(
+                "covariance: expected a network for the diagonal beside \"diagonal-learned\", got none; give one, or \
+                 take \"diagonal\", which needs none"
+                    .into(),
+            ))
+        })?;
+        self.layout.working("the diagonal that the network for it returned", &diagonal)
+    }
+
     /// D at each of several points: in one call where that is known to be right, else one by one.
     pub(crate) fn denoised_at(&mut self, points: &[Tensor], sigma: f64) -> Result<Vec<Tensor>> {
         if points.len() > 1 && self.doubled_batch == Some(true) {
@@ -251,12 +271,18 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
 
     /// The model's own answer to x in the model's dtype, with `times` the batch.
     pub(crate) fn call(&mut self, x: &Tensor, sigma: f64, times: i64) -> Result<Tensor> {
-        let layout = &self.layout;
-        let sigma = Tensor::f_full([times * layout.batch()], sigma, (layout.model_kind, layout.device))?;
+        let sigma = self.levels(sigma, times)?;
         let denoised = self.model.denoise(x, &sigma)?;
+        let layout = &self.layout;
         layout.check("the denoised image that the model returned", &denoised, times, Some(layout.model_kind))?;
         self.model_evaluations += times as u64;
         Ok(denoised)
+    }
+
+    /// σ for each item of `times` the batch, as the model takes it.
+    fn levels(&self, sigma: f64, times: i64) -> Result<Tensor> {
+        let layout = &self.layout;
+        Ok(Tensor::f_full([times * layout.batch()], sigma, (layout.model_kind, layout.device))?)
     }
 }
 

@@ -42,7 +42,11 @@ impl fmt::Display for Error {
             Error::Output(message) | Error::ForwardMode(message) => f.write_str(message),
             Error::Failed => f.write_str("a callback of the host failed"),
             Error::Stopped => f.write_str("a callback of the host asked to stop"),
-            Error::Torch(error) => write!(f, "libtorch: {error}"),
+            Error::Torch(error) => {
+                // What follows is libtorch's call stack, for its own developers.
+                let message = error.to_string();
+                write!(f, "libtorch: {}", message.split("\nException raised from").next().unwrap_or(&message))
+            }
         }
     }
 }

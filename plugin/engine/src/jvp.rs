@@ -298,7 +298,10 @@ impl Drop for ForwardLevel {
 
 /// Whether every number is finite. Waits for the device.
 pub(crate) fn all_finite(tensor: &Tensor) -> Result<bool> {
-    // The largest magnitude passes NaN and infinity on, in one pass over the tensor.
-    let largest = tensor.f_reshape([1, -1])?.f_norm_scalaropt_dim(f64::INFINITY, [1], false)?;
-    Ok(largest.f_double_value(&[0])?.is_finite())
+    Ok(largest(tensor)?.f_double_value(&[0])?.is_finite())
+}
+
+/// The largest magnitude, (1,): it passes NaN and infinity on, in one pass over the tensor.
+pub(crate) fn largest(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_reshape([1, -1])?.f_norm_scalaropt_dim(f64::INFINITY, [1], false)?)
 }

@@ -158,6 +158,11 @@ fn options_of(options: &SamplerOptions) -> Options {
         },
         covariance: match options.covariance {
             lgs_abi::Covariance::Isotropic => Covariance::Isotropic,
+            lgs_abi::Covariance::IsotropicLarge => Covariance::IsotropicLarge,
+            lgs_abi::Covariance::IsotropicOptimal => Covariance::IsotropicOptimal,
+            lgs_abi::Covariance::Diagonal => Covariance::Diagonal,
+            lgs_abi::Covariance::DiagonalLearned => Covariance::DiagonalLearned,
+            lgs_abi::Covariance::Spectral => Covariance::Spectral,
             lgs_abi::Covariance::Lanczos => Covariance::Lanczos,
         },
         jvp: jvp_of(options.jvp),
@@ -174,6 +179,7 @@ fn options_of(options: &SamplerOptions) -> Options {
             Precision::BFloat16 => Some(Kind::BFloat16),
         },
         lanczos_steps: options.lanczos_steps as usize,
+        probes: options.probes as usize,
         extended: options.extended,
         eta: options.eta,
         s_noise: options.s_noise,
@@ -215,6 +221,13 @@ fn answered<T>(answer: RResult<T, Interruption>) -> Result<T> {
 impl Denoiser for RemoteHost<'_> {
     fn denoise(&mut self, x: &Tensor, sigma: &Tensor) -> Result<Tensor> {
         take(answered(self.0.denoise(lend(x), lend(sigma)))?)
+    }
+
+    fn diagonal(&mut self, x: &Tensor, sigma: &Tensor) -> Option<Result<Tensor>> {
+        match self.0.diagonal(lend(x), lend(sigma)) {
+            ROption::RSome(answer) => Some(answered(answer).and_then(take)),
+            ROption::RNone => None,
+        }
     }
 
     fn forward_ad(&mut self, open: bool) -> Option<Result<()>> {

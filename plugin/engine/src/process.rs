@@ -64,6 +64,8 @@ pub struct ReverseStep {
     pub mean_denoised: f64,
     /// η² v: the variance that remains once x_0 is known.
     pub isotropic: f64,
+    /// η² σ²_{t|s}: what x_s varies by given x_t and data that may lie anywhere.
+    pub large: f64,
     /// c = B² σ²/α, the factor of J, at the noise level of [`Process::jacobian_sigma`].
     pub covariance: f64,
 }
@@ -81,6 +83,6 @@ impl ReverseStep {
         let mean_denoised = alpha_s - alpha_t * mean_x;
         let sigma = process.jacobian_sigma(sigma_t);
         let covariance = mean_denoised * mean_denoised * sigma * sigma / process.alpha(sigma);
-        Self { mean_x, mean_denoised, isotropic, covariance }
+        Self { mean_x, mean_denoised, isotropic, large: eta * eta * var_ts.max(0.0), covariance }
     }
 }

@@ -3,27 +3,48 @@
 //! The method is that of "The Value of Covariance Matching in Gaussian DDPMs and the Lanczos
 //! Sampler" (arXiv 2605.22723); the names are the field's.
 
-use std::cell::OnceCell;
-
 use tch::{Kind, Tensor};
 
 use crate::{
     denoiser::{Denoiser, DoubledBatch, Evaluator, Layout, Plan},
     error::{Error, Result},
-    finite_difference::reach,
     jvp::{all_finite, Jvp, Linearization},
-    lanczos::lanczos,
+    noise::{denoised_only, step_noise, Noise},
     process::{Process, ReverseStep},
-    square_root::{self, Coefficients, Projected},
 };
 
-/// Covariance of the reverse step.
+/// Covariance Σ of the reverse step: how much of c J, the posterior covariance of x_0 carried
+/// through to x_s, is added to η² v I, what remains once x_0 is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Covariance {
-    /// η² v I: DDPM's (arXiv 2006.11239).
+    /// η² v I, nothing of it: the smaller of DDPM's two choices (arXiv 2006.11239, 3.2).
     Isotropic,
-    /// η² v I + c J, by Lanczos.
+    /// η² σ²_{t|s} I: the larger of DDPM's two.
+    IsotropicLarge,
+    /// Its mean eigenvalue, η² v I + c (tr J / d) I: Analytic-DPM's (arXiv 2201.06503), for each
+    /// item by itself.
+    IsotropicOptimal,
+    /// Its diagonal, η² v I + c diag J, from probes: OCM's optimum (arXiv 2406.10808).
+    Diagonal,
+    /// The same from a network of the host's, trained as OCM's is.
+    DiagonalLearned,
+    /// Its diagonal in frequency space, from probes; after "Covariance-aware sampling for Diffusion
+    /// Models" (arXiv 2605.13910).
+    Spectral,
+    /// All of it, η² v I + c J, by Lanczos (arXiv 2605.22723).
     Lanczos,
+}
+
+impl Covariance {
+    /// Whether it is estimated with Jacobian-vector products along random directions.
+    pub fn is_probed(self) -> bool {
+        matches!(self, Covariance::IsotropicOptimal | Covariance::Diagonal | Covariance::Spectral)
+    }
+
+    /// Whether it has a part of the posterior covariance of x_0.
+    pub fn has_posterior(self) -> bool {
+        !matches!(self, Covariance::Isotropic | Covariance::IsotropicLarge)
+    }
 }
 
 /// What a user can choose.
@@ -40,6 +61,8 @@ pub struct Options {
     pub precision: Option<Kind>,
     /// K, Jacobian-vector products a step.
     pub lanczos_steps: usize,
+    /// Products a step of the covariances that are probed.
+    pub probes: usize,
     /// Take the Krylov vector that the K-th product gives for free.
     pub extended: bool,
     /// 1: DDPM. 0: DDIM's mean. In [0, 1].
@@ -97,8 +120,9 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
                 let z = evaluator.model().noise(sigma, sigma_next)?;
                 let z = evaluator.layout.working("the noise", &z).map_err(|error| error.at(&place))?;
                 step_noise(&mut evaluator, &options, &kernel, &x, sigma, &z)
+                    .map(|(denoised, noise)| (denoised, Some(noise)))
             }
-            false => denoised_only(&mut evaluator, &x, sigma),
+            false => denoised_only(&mut evaluator, &x, sigma).map(|denoised| (denoised, None)),
         }
         .map_err(|error| error.at(&place))?;
         let progress = Progress {
@@ -139,7 +163,7 @@ fn reverse_step(
 }
 
 /// A x + B D(x), the mean of the reverse kernel.
-fn mean(kernel: &ReverseStep, x: &Tensor, denoised: &Tensor) -> Result<Tensor> {
+pub fn mean(kernel: &ReverseStep, x: &Tensor, denoised: &Tensor) -> Result<Tensor> {
     Ok(x.f_mul_scalar(kernel.mean_x)?.f_add(&denoised.f_mul_scalar(kernel.mean_denoised)?)?)
 }
 
@@ -170,11 +194,15 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
     let mut evaluator = Evaluator::new(model, layout, options.plan());
     let options = options.at(sigma);
     let noise = match options.covariance {
+        // Without a model.
         Covariance::Isotropic => z.f_mul_scalar(kernel.isotropic.sqrt())?,
-        Covariance::Lanczos => step_noise(&mut evaluator, &options, &kernel, &x, sigma, &z)
-            .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
-            .1
-            .map_or_else(|| z.f_zeros_like(), |noise| Ok(noise.value))?,
+        Covariance::IsotropicLarge => z.f_mul_scalar(kernel.large.sqrt())?,
+        _ => {
+            step_noise(&mut evaluator, &options, &kernel, &x, sigma, &z)
+                .map_err(|error| error.at(format!("sigma {sigma:.6}")))?
+                .1
+                .value
+        }
     };
     Ok(noise.f_to_kind(model_kind)?)
 }
@@ -206,131 +234,13 @@ pub fn jvp<M: Denoiser + ?Sized>(
     Ok((denoised.f_to_kind(model_kind)?, product.f_to_kind(model_kind)?))
 }
 
-/// The noise of one step.
-struct Noise {
-    /// Σ^{1/2} z, (batch, ...).
-    value: Tensor,
-    /// Estimated relative error, the largest of the batch.
-    error: Option<f64>,
-}
-
-/// D(x) alone.
-fn denoised_only<M: Denoiser + ?Sized>(
-    evaluator: &mut Evaluator<'_, M>,
-    x: &Tensor,
-    sigma: f64,
-) -> Result<(Tensor, Option<Noise>)> {
-    let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
-    match all_finite(&denoised)? {
-        true => Ok((denoised, None)),
-        false => Err(not_finite("the denoised image that the model returned")),
-    }
-}
-
-/// D(x) and Σ^{1/2} z.
-fn step_noise<M: Denoiser + ?Sized>(
-    evaluator: &mut Evaluator<'_, M>,
-    options: &Options,
-    kernel: &ReverseStep,
-    x: &Tensor,
-    sigma: f64,
-    z: &Tensor,
-) -> Result<(Tensor, Option<Noise>)> {
-    if options.covariance == Covariance::Isotropic || kernel.covariance == 0.0 {
-        let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
-        // Looked at together, for the sake of one wait for the device.
-        if !all_finite(&denoised.f_add(z)?)? {
-            return Err(not_finite(match all_finite(&denoised)? {
-                true => "the noise",
-                false => "the denoised image that the model returned",
-            }));
-        }
-        let value = z.f_mul_scalar(kernel.isotropic.sqrt())?;
-        return Ok((denoised, Some(Noise { value, error: None })));
-    }
-    let (batch, dimension) = (evaluator.layout.batch(), evaluator.layout.dimension());
-    let shape = evaluator.layout.shape.clone();
-    let sigma = options.process.jacobian_sigma(sigma);
-    let mut model = Linearization::new(evaluator, x, sigma);
-    let covariance = square_root::Covariance { isotropic: kernel.isotropic, factor: kernel.covariance };
-
-    // With a tolerance, what is known after each product: items that are good enough keep it.
-    let mut known: Option<Coefficients> = None;
-    let mut settled = vec![false; batch as usize];
-    // D(x) is there as soon as the first product is; and with a tolerance, ‖A x + B D(x)‖ (batch,).
-    let denoised: OnceCell<Tensor> = OnceCell::new();
-    let mean_norm: OnceCell<Tensor> = OnceCell::new();
-    let krylov = lanczos(
-        |v, krylov| {
-            // Finite differences need D(x) first; forward mode gives it with the first product.
-            let product = model.jvp(&v.f_view(&shape[..])?, reach(krylov)?.as_ref())?;
-            if denoised.get().is_none() {
-                let d = model.denoised()?;
-                if options.tolerance > 0.0 {
-                    let mean = mean(kernel, x, &d)?.f_reshape([batch, dimension])?;
-                    let _ = mean_norm.set(mean.f_norm_scalaropt_dim(2.0, [1], false)?);
-                }
-                let _ = denoised.set(d);
-            }
-            Ok(product.f_reshape([batch, dimension])?)
-        },
-        &z.f_reshape([batch, dimension])?,
-        options.lanczos_steps,
-        |krylov| {
-            let Some(mean_norm) = mean_norm.get() else { return Ok(false) };
-            let (t, mean_norm) = Projected::fetch(krylov, mean_norm)?;
-            if !t.is_finite() {
-                return Ok(true);
-            }
-            let mut now = t.square_root(covariance, options.extended)?;
-            if let Some(earlier) = &known {
-                now.keep(&settled, earlier)?;
-            }
-            let noise_norm = now.norms(&t)?;
-            for (item, settled) in settled.iter_mut().enumerate() {
-                // Of x at σ', mean and noise: what its error comes to in the end. The noise alone is
-                // next to nothing of x once σ' is small against the data.
-                let part = noise_norm[item] / mean_norm[item].hypot(noise_norm[item]).max(f64::MIN_POSITIVE);
-                *settled |= now.error[item] * part <= options.tolerance;
-            }
-            known = Some(now);
-            Ok(settled.iter().all(|&settled| settled))
-        },
-    )?;
-    let denoised = match denoised.into_inner() {
-        Some(denoised) => denoised,
-        None => model.denoised()?,
-    };
-
-    // One transfer for the K × K problem and for whether all is well.
-    let finite =
-        denoised.f_reshape([batch, dimension])?.f_isfinite()?.f_all_dim(1, false)?.f_to_kind(krylov.norm.f_kind()?)?;
-    let (t, finite) = Projected::fetch(&krylov, &finite)?;
-    if finite.contains(&0.0) {
-        return Err(not_finite("the denoised image that the model returned"));
-    }
-    if t.norm.iter().any(|norm| !norm.is_finite()) {
-        return Err(not_finite("the noise"));
-    }
-    if !t.is_finite() {
-        return Err(not_finite("the model's Jacobian-vector product"));
-    }
-    let coefficients = match known {
-        Some(known) => known,
-        None => t.square_root(covariance, options.extended)?,
-    };
-    let error = Some(coefficients.largest_error()?);
-    let value = coefficients.combine(&krylov)?.f_reshape(&shape[..])?;
-    Ok((denoised, Some(Noise { value, error })))
-}
-
 impl Options {
     fn plan(&self) -> Plan {
         Plan {
             jvp: self.jvp,
             doubled_batch: self.doubled_batch,
             precision: self.precision,
-            products: self.lanczos_steps,
+            products: if self.covariance.is_probed() { self.probes } else { self.lanczos_steps },
         }
     }
 
@@ -344,13 +254,9 @@ impl Options {
 
     /// Whether a step adds any noise at all: DDIM (isotropic, η = 0) does not.
     fn adds_noise(&self, kernel: &ReverseStep) -> bool {
-        let has_covariance = self.covariance == Covariance::Lanczos && kernel.covariance > 0.0;
-        self.s_noise > 0.0 && (kernel.isotropic > 0.0 || has_covariance)
+        let has_posterior = self.covariance.has_posterior() && kernel.covariance > 0.0;
+        self.s_noise > 0.0 && (kernel.isotropic > 0.0 || has_posterior)
     }
-}
-
-fn not_finite(what: &str) -> Error {
-    Error::Output(format!("{what} holds NaN or infinity"))
 }
 
 fn check_finite(name: &str, tensor: &Tensor) -> Result<()> {
@@ -403,6 +309,9 @@ fn check_options(options: &Options, layout: &Layout) -> Result<()> {
         return Err(Error::Argument(format!(
             "lanczos_steps: expected 1 to {d}, the numbers in one item of x, got {k}"
         )));
+    }
+    if options.covariance.is_probed() && options.probes == 0 {
+        return Err(Error::Argument("probes: expected at least 1, got 0".into()));
     }
     for (name, value, low, high) in [
         ("eta", options.eta, 0.0, 1.0),

@@ -59,6 +59,13 @@ impl lgs_abi::Host for Callbacks {
         self.tensor(answer, z)
     }
 
+    fn diagonal(&mut self, x: TensorHandle, sigma: TensorHandle) -> ROption<RResult<TensorHandle, Interruption>> {
+        let Some(callback) = self.host.diagonal else { return ROption::RNone };
+        let mut diagonal = std::ptr::null_mut();
+        let answer = unsafe { callback(self.host.context, x.0, sigma.0, &mut diagonal) };
+        ROption::RSome(self.tensor(answer, diagonal))
+    }
+
     fn progress(&mut self, progress: &Progress) -> RResult<(), Interruption> {
         let Some(callback) = self.host.progress else { return Self::answered(signal::CONTINUE) };
         let progress = types::Progress {

@@ -285,6 +285,12 @@ unsafe fn with_engine<T>(
     call: impl FnOnce(&SamplerOptions, HostRef<'_>) -> RResult<T, EngineError>,
 ) -> Result<T> {
     let options = options::check(optional_text("options", json)?.unwrap_or_default())?.options;
+    if options.covariance == lgs_abi::Covariance::DiagonalLearned && callbacks.host.diagonal.is_none() {
+        return Err(Error::argument(
+            "diagonal: expected a network for the diagonal of the Jacobian, which covariance \"diagonal-learned\" needs, \
+             got none; give one, or take covariance \"diagonal\", which needs none",
+        ));
+    }
     logged(engine.sink, || {
         let host = Host_TO::from_ptr(RMut::new(&mut callbacks), TD_Opaque);
         Ok(call(&options, host).into_result()?)

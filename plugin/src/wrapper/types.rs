@@ -72,6 +72,7 @@ structs! {
         progress: Option<unsafe extern "C" fn(*mut c_void, *const Progress) -> i32>,
         forward_ad: Option<unsafe extern "C" fn(*mut c_void, i32) -> i32>,
         choice: *mut Choice,
+        diagonal: Option<unsafe extern "C" fn(*mut c_void, Tensor, Tensor, *mut Tensor) -> i32>,
     }
 
     "lgs_engine_config" EngineConfig {

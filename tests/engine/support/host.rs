@@ -32,6 +32,7 @@ pub struct TestHost<'f> {
     noise: Noise<'f>,
     watch: Watch<'f>,
     forward_ad: Option<ForwardAd<'f>>,
+    diagonal: Option<Denoise<'f>>,
     /// Calls of the model, those that failed too.
     pub evaluations: usize,
     /// σ and σ' of every noise asked for.
@@ -53,6 +54,7 @@ impl<'f> TestHost<'f> {
             noise: Box::new(|_, _| Err(Error::Failed)),
             watch: Box::new(|_| Ok(())),
             forward_ad: None,
+            diagonal: None,
             evaluations: 0,
             noises: Vec::new(),
             reports: Vec::new(),
@@ -76,6 +78,11 @@ impl<'f> TestHost<'f> {
         self.forward_ad = Some(Box::new(forward_ad));
         self
     }
+
+    pub fn diagonal(mut self, diagonal: impl FnMut(&Tensor, f64) -> Result<Tensor> + 'f) -> Self {
+        self.diagonal = Some(Box::new(diagonal));
+        self
+    }
 }
 
 impl Denoiser for TestHost<'_> {
@@ -93,6 +100,12 @@ impl Denoiser for TestHost<'_> {
         let forward_ad = self.forward_ad.as_mut()?;
         self.levels.push(open);
         Some(forward_ad(open))
+    }
+
+    fn diagonal(&mut self, x: &Tensor, sigma: &Tensor) -> Option<Result<Tensor>> {
+        let diagonal = self.diagonal.as_mut()?;
+        assert_eq!((sigma.size(), sigma.kind()), (vec![x.size()[0]], x.kind()), "as the model is called");
+        Some(diagonal(x, sigma.double_value(&[0])))
     }
 
     fn choice(&self) -> Choice {
@@ -132,6 +145,7 @@ pub const OPTIONS: Options = Options {
     jvp: Jvp::FiniteDifference,
     precision: None,
     lanczos_steps: 3,
+    probes: 1,
     extended: true,
     eta: 1.0,
     s_noise: 1.0,

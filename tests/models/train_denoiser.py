@@ -1,6 +1,6 @@
-"""Train the bundled digit model (`lgs.digits`) and write it as safetensors.
+"""Train a small diffusion model, such as the bundled digit model (`lgs.digits`), and write it as safetensors.
 
-    PYTHONPATH=tests python -m models.train_digits --out tests/models/digits.safetensors --minutes 90
+    PYTHONPATH=tests python -m models.train_denoiser --data digits --out tests/models/digits.safetensors --minutes 90
 
 Needs `lgs` on PYTHONPATH or installed, and npm for the data. EDM's loss (arXiv 2206.00364), labels
 dropped one time in eight so that classifier-free guidance works, an exponential moving average of
@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from lgs.digits import SIGMA_DATA, UNLABELLED, Digits, DigitUNet, label_context
+from lgs.digits import SIGMA_DATA, UNLABELLED, Digits, label_context
 
-from .mnist import held_out_digits, training_digits
+from .data import DATA_SETS
 
 
 def edm_loss(unet, images, labels, log_sigma):
@@ -42,7 +42,7 @@ def draw_log_sigma(n: int, device) -> torch.Tensor:
 
 @torch.no_grad()
 def held_out_error(unet, images, labels, device) -> dict[float, float]:
-    """Mean squared error of the posterior mean on held-out digits, at a few noise levels."""
+    """Mean squared error of the posterior mean on held-out images, at a few noise levels."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(images.shape, generator=generator)
     errors = {}
@@ -56,6 +56,7 @@ def held_out_error(unet, images, labels, device) -> dict[float, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=DATA_SETS, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90.0, help="the learning rate falls to zero over this time")
     parser.add_argument("--batch", type=int, default=128)
@@ -64,9 +65,10 @@ def main():
 
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images, labels = (t.to(device) for t in training_digits())
-    held_out = [t[::10] for t in held_out_digits()]
-    unet = DigitUNet().to(device)
+    data = DATA_SETS[args.data]
+    images, labels = (t.to(device) for t in data.training())
+    held_out = [t[:: len(t) // 500] for t in data.held_out()]
+    unet = data.network().to(device)
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
     spent, step = 0.0, 0
@@ -89,7 +91,7 @@ def main():
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16):
-            loss = edm_loss(unet, images[chosen], batch_labels, draw_log_sigma(args.batch, device))
+            loss = edm_loss(unet, data.augmented(images[chosen]), batch_labels, draw_log_sigma(args.batch, device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

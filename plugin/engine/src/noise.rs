@@ -1,0 +1,215 @@
+//! D(x) and the noise Σ^{1/2} z of one reverse step, with each covariance.
+
+use std::cell::OnceCell;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    denoiser::{Denoiser, Evaluator},
+    error::{Error, Result},
+    finite_difference::reach,
+    jvp::{largest, Linearization},
+    lanczos::lanczos,
+    process::ReverseStep,
+    sampler::{mean, Covariance, Options},
+    square_root::{self, Coefficients, Projected},
+    structured::{self, Structure},
+};
+
+/// The noise of one step.
+pub struct Noise {
+    /// Σ^{1/2} z, (batch, ...).
+    pub value: Tensor,
+    /// Estimated relative error, the largest of the batch; of Lanczos alone.
+    pub error: Option<f64>,
+}
+
+/// D(x) alone.
+pub fn denoised_only<M: Denoiser + ?Sized>(evaluator: &mut Evaluator<'_, M>, x: &Tensor, sigma: f64) -> Result<Tensor> {
+    let denoised = Linearization::new(evaluator, x, sigma).denoised()?;
+    check([(DENOISED, &denoised)])?;
+    Ok(denoised)
+}
+
+/// D(x) and Σ^{1/2} z.
+pub fn step_noise<M: Denoiser + ?Sized>(
+    evaluator: &mut Evaluator<'_, M>,
+    options: &Options,
+    kernel: &ReverseStep,
+    x: &Tensor,
+    sigma: f64,
+    z: &Tensor,
+) -> Result<(Tensor, Noise)> {
+    let step = Step { options, kernel, x, sigma, z };
+    match options.covariance {
+        Covariance::IsotropicLarge => step.isotropic(evaluator, kernel.large),
+        Covariance::Isotropic => step.isotropic(evaluator, kernel.isotropic),
+        // A step that goes nowhere, or in whose mean D(x) has no part.
+        _ if kernel.covariance == 0.0 => step.isotropic(evaluator, kernel.isotropic),
+        Covariance::IsotropicOptimal => step.probed(evaluator, Structure::Isotropic),
+        Covariance::Diagonal => step.probed(evaluator, Structure::Pixels),
+        Covariance::Spectral => step.probed(evaluator, Structure::Frequencies),
+        Covariance::DiagonalLearned => step.learned(evaluator),
+        Covariance::Lanczos => step.lanczos(evaluator),
+    }
+}
+
+/// One reverse step: where it starts, what it is to be, and its z, (batch, ...).
+struct Step<'s> {
+    options: &'s Options,
+    kernel: &'s ReverseStep,
+    x: &'s Tensor,
+    sigma: f64,
+    z: &'s Tensor,
+}
+
+impl Step<'_> {
+    /// Σ = `variance` I.
+    fn isotropic<M: Denoiser + ?Sized>(
+        &self,
+        evaluator: &mut Evaluator<'_, M>,
+        variance: f64,
+    ) -> Result<(Tensor, Noise)> {
+        let denoised = Linearization::new(evaluator, self.x, self.sigma).denoised()?;
+        check([(DENOISED, &denoised), (NOISE, self.z)])?;
+        Ok((denoised, Noise { value: self.z.f_mul_scalar(variance.sqrt())?, error: None }))
+    }
+
+    /// Σ = s I + c Bᵀ diag(λ) B, λ from probes of B J Bᵀ.
+    fn probed<M: Denoiser + ?Sized>(
+        &self,
+        evaluator: &mut Evaluator<'_, M>,
+        structure: Structure,
+    ) -> Result<(Tensor, Noise)> {
+        let mut model = Linearization::new(evaluator, self.x, self.jacobian_sigma());
+        let basis = structured::Basis::of(structure, self.z)?;
+        let eigenvalues = structured::eigenvalues(|v| model.jvp(v, None), &basis, self.z, self.options.probes)?;
+        let denoised = model.denoised()?;
+        check([(DENOISED, &denoised), (NOISE, self.z), (PRODUCT, &eigenvalues)])?;
+        let value = structured::square_root(self.covariance(), &basis, &eigenvalues, self.z)?;
+        Ok((denoised, Noise { value, error: None }))
+    }
+
+    /// Σ = s I + c diag(λ), λ from the host's network for diag J.
+    fn learned<M: Denoiser + ?Sized>(&self, evaluator: &mut Evaluator<'_, M>) -> Result<(Tensor, Noise)> {
+        let sigma = self.jacobian_sigma();
+        let diagonal = evaluator.diagonal(self.x, sigma)?;
+        let denoised = Linearization::new(evaluator, self.x, sigma).denoised()?;
+        check([(DENOISED, &denoised), (NOISE, self.z), (DIAGONAL, &diagonal)])?;
+        let basis = structured::Basis::of(Structure::Pixels, self.z)?;
+        let value = structured::square_root(self.covariance(), &basis, &diagonal, self.z)?;
+        Ok((denoised, Noise { value, error: None }))
+    }
+
+    /// Σ = s I + c J, by Lanczos.
+    fn lanczos<M: Denoiser + ?Sized>(&self, evaluator: &mut Evaluator<'_, M>) -> Result<(Tensor, Noise)> {
+        let Step { options, kernel, x, z, .. } = *self;
+        let (batch, dimension) = (evaluator.layout.batch(), evaluator.layout.dimension());
+        let shape = evaluator.layout.shape.clone();
+        let mut model = Linearization::new(evaluator, x, self.jacobian_sigma());
+        let covariance = self.covariance();
+
+        // With a tolerance, what is known after each product: items that are good enough keep it.
+        let mut known: Option<Coefficients> = None;
+        let mut settled = vec![false; batch as usize];
+        // D(x) is there as soon as the first product is; and with a tolerance, ‖A x + B D(x)‖ (batch,).
+        let denoised: OnceCell<Tensor> = OnceCell::new();
+        let mean_norm: OnceCell<Tensor> = OnceCell::new();
+        let krylov = lanczos(
+            |v, krylov| {
+                // Finite differences need D(x) first; forward mode gives it with the first product.
+                let product = model.jvp(&v.f_view(&shape[..])?, reach(krylov)?.as_ref())?;
+                if denoised.get().is_none() {
+                    let d = model.denoised()?;
+                    if options.tolerance > 0.0 {
+                        let mean = mean(kernel, x, &d)?.f_reshape([batch, dimension])?;
+                        let _ = mean_norm.set(mean.f_norm_scalaropt_dim(2.0, [1], false)?);
+                    }
+                    let _ = denoised.set(d);
+                }
+                Ok(product.f_reshape([batch, dimension])?)
+            },
+            &z.f_reshape([batch, dimension])?,
+            options.lanczos_steps,
+            |krylov| {
+                let Some(mean_norm) = mean_norm.get() else { return Ok(false) };
+                let (t, mean_norm) = Projected::fetch(krylov, mean_norm)?;
+                if !t.is_finite() {
+                    return Ok(true);
+                }
+                let mut now = t.square_root(covariance, options.extended)?;
+                if let Some(earlier) = &known {
+                    now.keep(&settled, earlier)?;
+                }
+                let noise_norm = now.norms(&t)?;
+                for (item, settled) in settled.iter_mut().enumerate() {
+                    // Of x at σ', mean and noise: what its error comes to in the end. The noise alone is
+                    // next to nothing of x once σ' is small against the data.
+                    let part = noise_norm[item] / mean_norm[item].hypot(noise_norm[item]).max(f64::MIN_POSITIVE);
+                    *settled |= now.error[item] * part <= options.tolerance;
+                }
+                known = Some(now);
+                Ok(settled.iter().all(|&settled| settled))
+            },
+        )?;
+        let denoised = match denoised.into_inner() {
+            Some(denoised) => denoised,
+            None => model.denoised()?,
+        };
+
+        // One transfer for the K × K problem and for whether all is well.
+        let finite = denoised
+            .f_reshape([batch, dimension])?
+            .f_isfinite()?
+            .f_all_dim(1, false)?
+            .f_to_kind(krylov.norm.f_kind()?)?;
+        let (t, finite) = Projected::fetch(&krylov, &finite)?;
+        if finite.contains(&0.0) {
+            return Err(not_finite(DENOISED));
+        }
+        if t.norm.iter().any(|norm| !norm.is_finite()) {
+            return Err(not_finite(NOISE));
+        }
+        if !t.is_finite() {
+            return Err(not_finite(PRODUCT));
+        }
+        let coefficients = match known {
+            Some(known) => known,
+            None => t.square_root(covariance, options.extended)?,
+        };
+        let error = Some(coefficients.largest_error()?);
+        let value = coefficients.combine(&krylov)?.f_reshape(&shape[..])?;
+        Ok((denoised, Noise { value, error }))
+    }
+
+    /// Where J is taken.
+    fn jacobian_sigma(&self) -> f64 {
+        self.options.process.jacobian_sigma(self.sigma)
+    }
+
+    /// Σ, but for what of J it has.
+    fn covariance(&self) -> square_root::Covariance {
+        square_root::Covariance { isotropic: self.kernel.isotropic, factor: self.kernel.covariance }
+    }
+}
+
+/// That each of these tensors is finite; the first that is not is named.
+fn check<const N: usize>(tensors: [(&str, &Tensor); N]) -> Result<()> {
+    // Looked at together, for the sake of one wait for the device.
+    let largest = tensors.iter().map(|(_, tensor)| largest(tensor)).collect::<Result<Vec<_>>>()?;
+    let mut numbers = [0.0f64; N];
+    Tensor::f_cat(&largest, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_copy_data(&mut numbers, N)?;
+    match tensors.iter().zip(numbers).find(|(_, number)| !number.is_finite()) {
+        Some(((what, _), _)) => Err(not_finite(what)),
+        None => Ok(()),
+    }
+}
+
+const DENOISED: &str = "the denoised image that the model returned";
+const NOISE: &str = "the noise";
+const DIAGONAL: &str = "the diagonal that the network for it returned";
+const PRODUCT: &str = "the model's Jacobian-vector product";
+
+fn not_finite(what: &str) -> Error {
+    Error::Output(format!("{what} holds NaN or infinity"))
+}
