@@ -2,6 +2,8 @@
 # make test   everything that can be checked on this machine
 # make bench  what the plugin costs, and the studies behind its choices: tables, JSON and plots in
 #             out/bench/; ONLY="cost adaptive" for some of it, QUICK=1 to see whether it runs
+# make report the evidence for and against the full covariance: out/report/index.html, a page to read.
+#             Hours; a run that was stopped goes on where it was. ONLY="path_kl trained", QUICK=1 as above
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
 #
 # Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
@@ -19,7 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Rust's own test programs find libtorch by this; a host has it loaded.
 TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
 
-.PHONY: demo test bench build check clean
+.PHONY: demo test bench report build check clean
 
 demo: build
 	PYTHONPATH=tests $(PYTHON) -m demo --out out/demo
@@ -30,6 +32,9 @@ test: build check
 
 bench: build
 	PYTHONPATH=tests $(PYTHON) -m bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+report: build
+	PYTHONPATH=tests $(PYTHON) -m report --out out/report $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 build: $(VENV)/installed
 	cargo build --release --locked

@@ -1,0 +1,162 @@
+"""The samplers that the report compares: every covariance of the product, and what one would use otherwise.
+
+The product's go through `lgs.sample`. The others are those of the PyPI package ``k-diffusion``, which
+ComfyUI's come from; none is written anew:
+
+    sample_euler_ancestral   DDPM's ancestral step (the same kernel as ``covariance="isotropic"``)
+    sample_euler             DDIM (arXiv 2010.02502), as it reads for a variance-exploding process
+    sample_heun              Karras et al. (arXiv 2206.00364), algorithm 2
+    sample_dpmpp_2m          DPM-Solver++(2M) (arXiv 2211.01095)
+    sample_dpmpp_2m_sde      its stochastic version
+
+aDDIM (arXiv 2403.06807), which lengthens DDIM's steps by the variance of the posterior, is missing: it is in
+neither k-diffusion nor diffusers, and no package on PyPI has it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import lgs
+
+RHO = 7.0
+
+FULL, CHEAP, STOCHASTIC, DETERMINISTIC = (
+    "full covariance",
+    "cheaper covariances",
+    "other stochastic samplers",
+    "deterministic solvers",
+)
+FAMILIES = (FULL, CHEAP, STOCHASTIC, DETERMINISTIC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A way of sampling: what does it, and with which options."""
+
+    id: str
+    name: str
+    family: str
+    """One of `FAMILIES`."""
+    solver: str
+    """``"lgs"``, or the name of a function of ``k_diffusion.sampling``."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """`lgs.Options`, or what the function takes by name."""
+
+
+def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampler:
+    """One of the product's; products with J by finite differences, the cheapest way on a CPU."""
+    return Sampler(id, name, family, "lgs", {"jvp": "finite-difference"} | options)
+
+
+SAMPLERS = (
+    covariance("lanczos-k1", "LGS, K = 1, η = 1", FULL, covariance="lanczos", lanczos_steps=1),
+    covariance("lanczos-k2", "LGS, K = 2, η = 1", FULL, covariance="lanczos", lanczos_steps=2),
+    covariance("lanczos-k3", "LGS, K = 3, η = 1", FULL, covariance="lanczos", lanczos_steps=3),
+    covariance("lanczos-k1-half", "LGS, K = 1, η = 0.5", FULL, covariance="lanczos", lanczos_steps=1, eta=0.5),
+    covariance("lanczos-k2-half", "LGS, K = 2, η = 0.5", FULL, covariance="lanczos", lanczos_steps=2, eta=0.5),
+    covariance("lanczos-k1-zero", "LGS, K = 1, η = 0", FULL, covariance="lanczos", lanczos_steps=1, eta=0.0),
+    covariance(
+        "lanczos-k1-high",
+        "LGS, K = 1, η = 0.5, σ ≥ 1",
+        FULL,
+        covariance="lanczos",
+        lanczos_steps=1,
+        eta=0.5,
+        lanczos_min_sigma=1.0,
+    ),
+    covariance("isotropic", "isotropic", covariance="isotropic"),
+    covariance("isotropic-large", "isotropic, larger", covariance="isotropic-large"),
+    covariance("isotropic-optimal", "isotropic, optimal, 1 probe", covariance="isotropic-optimal", probes=1),
+    covariance("diagonal", "diagonal, 1 probe", covariance="diagonal", probes=1),
+    covariance("diagonal-learned", "diagonal, learned", covariance="diagonal-learned"),
+    covariance("spectral", "spectral, 1 probe", covariance="spectral", probes=1),
+    Sampler("euler-ancestral", "Euler ancestral", STOCHASTIC, "sample_euler_ancestral"),
+    Sampler("dpmpp-2m-sde", "DPM-Solver++(2M) SDE", STOCHASTIC, "sample_dpmpp_2m_sde"),
+    Sampler("ddim", "DDIM", DETERMINISTIC, "sample_euler"),
+    Sampler("heun", "Heun", DETERMINISTIC, "sample_heun"),
+    Sampler("dpmpp-2m", "DPM-Solver++(2M)", DETERMINISTIC, "sample_dpmpp_2m"),
+)
+
+_OWN_NOISE = {"sample_euler_ancestral", "sample_dpmpp_2m_sde"}
+"""Functions of k-diffusion that take a noise sampler."""
+
+
+def karras_sigmas(steps: int, sigma_max: float, sigma_min: float) -> Tensor:
+    """``steps`` noise levels that fall from ``sigma_max`` to ``sigma_min``, then 0 (arXiv 2206.00364, equation 5)."""
+    return k_diffusion().get_sigmas_karras(steps, sigma_min, sigma_max, RHO)
+
+
+def sample(
+    solver: str,
+    options: Mapping[str, Any],
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    sigmas: Tensor,
+    noise: Callable[..., Tensor],
+    diagonal: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> tuple[Tensor, float]:
+    """Samples, and the model evaluations that a trajectory took: as many as were counted, a batch at once.
+
+    ``solver`` and ``options`` are a `Sampler`'s. ``noise(*_)`` gives standard normal noise (batch, ...): first
+    that of the start, then one draw for each step that adds noise, so that samplers differ in what they do
+    with it and in nothing else. ``diagonal`` is for ``covariance="diagonal-learned"``.
+    """
+    start = noise() * sigmas[0]
+    counted = Counted(denoise, len(start))
+    if solver == "lgs":
+        learned = {} if diagonal is None else {"diagonal": diagonal}
+        samples = lgs.sample(counted, start, sigmas, options, noise=noise, **learned)
+    else:
+        own = {"noise_sampler": noise} if solver in _OWN_NOISE else {}
+        samples = getattr(k_diffusion(), solver)(counted, start, sigmas, disable=True, **own, **options)
+    return samples, counted.evaluations
+
+
+class Counted:
+    """A denoiser that counts: evaluations of the batch, of which a call may hold several."""
+
+    def __init__(self, denoise: Callable[[Tensor, Tensor], Tensor], batch: int):
+        self.denoise = denoise
+        self.batch = batch
+        self.evaluations = 0.0
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.evaluations += len(x) / self.batch
+        return self.denoise(x, sigma)
+
+
+def evaluations(solver: str, options: Mapping[str, Any], sigmas: Tensor) -> float:
+    """The model evaluations that a trajectory takes, counted on a tiny model: pure noise of variance 1/4."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (1 + 4 * sigma[:, None, None, None] ** 2)
+
+    def noise(*_) -> Tensor:
+        return torch.ones(1, 1, 4, 4)
+
+    def diagonal(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(torch.ones_like(x), sigma)
+
+    learned = diagonal if options.get("covariance") == "diagonal-learned" else None
+    return sample(solver, options, denoise, sigmas, noise, learned)[1]
+
+
+def k_diffusion() -> ModuleType:
+    """``k_diffusion.sampling``, without the package's own ``__init__``.
+
+    That imports training and evaluation, and with them a dozen packages that sampling has no use for. So
+    the package is entered into `sys.modules` as it is before its ``__init__`` runs.
+    """
+    if "k_diffusion" not in sys.modules:
+        sys.modules["k_diffusion"] = importlib.util.module_from_spec(importlib.util.find_spec("k_diffusion"))
+    return importlib.import_module("k_diffusion.sampling")
