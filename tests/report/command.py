@@ -5,6 +5,7 @@ lanczos_error   how fast the Lanczos steps converge
 guidance        what guidance does to the covariance
 likelihood      which covariance the data are likely under
 trained         samples of trained models against held-out data, for every sampler
+defaults        the settings that pay best for a number of model evaluations
 
 What was measured is kept in OUT/cache: a run that was stopped goes on where it was.
 """
@@ -30,6 +31,7 @@ MODULES = {
     "guidance": "guided",
     "likelihood": "likelihood",
     "trained": "trained",
+    "defaults": "tuned",
 }
 """Where each section is, in the order of the page."""
 

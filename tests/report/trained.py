@@ -87,7 +87,7 @@ def measure(run: Run) -> Numbers:
     units: list[_Unit] = []
     for data in plan.data:
         try:
-            numbers["data"][data] = _data_set(run, plan, data)
+            numbers["data"][data] = data_set(run, plan, data)
         except Unavailable as problem:
             numbers["missing"].append({"what": MODELS[data].name, "why": str(problem)})
             continue
@@ -117,7 +117,8 @@ class _Unit:
     """Of all of its batches."""
 
 
-def _units(plan: Plan, data: str, sampler: Sampler) -> list[_Unit]:
+def fingerprint_of(data: str, sampler: Sampler) -> str:
+    """Stands for the files on which the sampler's samples, and what they are measured by, depend."""
     model, files = MODELS[data], [MODELS[data].weights, CLASSIFIERS[data].weights]
     if sampler.options.get("covariance") == "diagonal-learned":
         if not model.diagonal.exists():
@@ -125,7 +126,11 @@ def _units(plan: Plan, data: str, sampler: Sampler) -> list[_Unit]:
         files.append(model.diagonal)
     if sampler.solver == "lgs":
         files += libraries()
-    fingerprint, units = digest(*files), []
+    return digest(*files)
+
+
+def _units(plan: Plan, data: str, sampler: Sampler) -> list[_Unit]:
+    model, fingerprint, units = MODELS[data], fingerprint_of(data, sampler), []
     for steps in plan.steps:
         batches = plan.size / BATCH
         cost = batches * evaluations(sampler.solver, sampler.options, model.sigmas(steps))
@@ -175,13 +180,20 @@ def _row(unit: _Unit, evaluations: float) -> dict[str, Any]:
 
 
 def measured_group(
-    data: str, solver: str, options: Mapping[str, Any], steps: int, group: int, size: int, fingerprint: str
+    data: str,
+    solver: str,
+    options: Mapping[str, Any],
+    steps: int,
+    group: int,
+    size: int,
+    fingerprint: str,
+    tuning: bool = False,
 ) -> dict[str, Any]:
     """`METRICS` of one group of samples, and the model evaluations that a trajectory took.
 
-    ``fingerprint`` stands for the files on which the answer depends.
+    ``fingerprint`` is `fingerprint_of` the sampler. ``tuning``: against the half that settings are tuned on.
     """
-    model, reference = MODELS[data], _reference(data)
+    model, reference = MODELS[data], _reference(data, tuning)
     images, taken = [], set()
     for number, labels in enumerate(_labels(size).split(BATCH)):
         noise = _noise(_seed(group, number), (len(labels), DATA_SETS[data].channels, 32, 32))
@@ -203,7 +215,7 @@ def measured_real(data: str, size: int, most: int, fingerprint: str) -> dict[str
     return {metric: [group[metric] for group in groups] for metric in METRICS}
 
 
-def _data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
+def data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
     """What the samples of this data set are measured against; raises `Unavailable` if they cannot be had."""
     model = MODELS[data]
     if not model.weights.exists():
@@ -217,8 +229,8 @@ def _data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _reference(data: str) -> Reference:
-    return Reference(data)
+def _reference(data: str, tuning: bool = False) -> Reference:
+    return Reference(data, tuning=tuning)
 
 
 @functools.cache

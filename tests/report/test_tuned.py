@@ -1,0 +1,84 @@
+"""`report.tuned`: what fits a budget, what is tried once, what is chosen, and what is said of it. About 15 s."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from report import tuned
+from report.run import Run
+from report.samplers import evaluations
+from report.trained import MODELS
+
+PLAN = tuned.Plan(("digits",), (10, 20), (0.0, 1.0), ((40, 3), (80, 1)), groups=2, size=20)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is asked of `measured_group`, which here knows what is best: K = 1, eta = 1, above sigma = 1."""
+    asked = []
+
+    def measured_group(data, solver, options, steps, group, size, fingerprint, tuning=False):
+        asked.append((options.get("eta"), options.get("lanczos_min_sigma"), steps, size, tuning))
+        loss = 1.0 - 0.2 * options.get("eta", 0) + 0.1 * options.get("lanczos_steps", 0)
+        loss += 0.1 * abs(math.log(options.get("lanczos_min_sigma", 1.0) + 0.01))
+        loss += 0.05 * (options.get("lanczos_max_sigma", 20.0) < 20.0) + 0.001 * group
+        taken = evaluations(solver, options, MODELS[data].sigmas(steps))
+        return {"evaluations": taken, "metrics": dict.fromkeys(tuned.METRICS, loss)}
+
+    monkeypatch.setattr(tuned, "measured_group", measured_group)
+    monkeypatch.setattr(Run, "cached", lambda _run, function: function)
+    monkeypatch.setattr(tuned, "FULL_PLAN", PLAN)
+    monkeypatch.setattr(tuned, "data_set", lambda *_: {"name": "Digits", "real": {"frechet": [0.1, 0.2]}})
+    return asked
+
+
+@pytest.mark.parametrize("budget", [5, 10, 20])
+def test_the_most_steps_within_a_budget(budget):
+    for sampler in (*tuned.settings((0.5,)), *tuned.RIVALS):
+        steps = tuned.steps_within("digits", sampler, budget)
+        price = [evaluations(sampler.solver, sampler.options, MODELS["digits"].sigmas(n)) for n in (steps, steps + 1)]
+        assert price[0] <= budget < price[1], sampler.id
+
+
+def test_a_budget_that_nothing_fits():
+    assert tuned.steps_within("digits", tuned.RIVALS[0], 1) is None
+
+
+def test_the_best_is_chosen_on_the_tuning_half_and_reported_on_the_other(calls, tmp_path):
+    numbers = tuned.measure(Run(tmp_path))
+
+    best = "eta 1, K = 1, sigma 1 to 10000"
+    assert numbers["for_all"] == best and numbers["settings"] == 32
+    assert numbers["chosen"] == [{"data": "digits", "budget": budget, "id": best} for budget in (10, 20)]
+    assert {size for *_, size, tuning in calls if tuning} == {40, 80}
+    assert {size for *_, size, tuning in calls if not tuning} == {20}
+    for row in numbers["rows"]:
+        assert row["evaluations"] <= row["budget"] and len(row["groups"]["frechet"]) == 2
+    assert {row["id"] for row in numbers["rows"]} == {best, *(rival.id for rival in tuned.RIVALS)}
+
+
+def test_later_rounds_have_fewer_settings_and_none_is_measured_twice(calls, tmp_path):
+    numbers = tuned.measure(Run(tmp_path))
+    first, second = (len(round["frechet"]["digits, 10"]) for round in numbers["tried"])
+    assert first == 32 and second <= 3 * 3
+    tuning = [call for call in calls if call[-1]]
+    assert len(tuning) < 2 * (first + second), "ranges that hold the same levels are one setting"
+
+
+def test_what_is_said_and_drawn(calls, tmp_path):
+    findings = tuned.show(tuned.measure(Run(tmp_path)), tmp_path)
+    first, *others = findings.sentences
+    assert "LGS, K = 1, η = 1, σ ≥ 1 does best" in first
+    assert len(others) == 2 and all("better than" in text or "level with" in text for text in others)
+    assert Image.open(findings.figures[0].file).width > 800
+    assert len(findings.tables[0].rows) == 2 * (1 + len(tuned.RIVALS))
+
+
+def test_with_real_samples(tmp_path, monkeypatch):
+    plan = tuned.Plan(("digits",), (6,), (1.0,), ((20, 1),), groups=2, size=20)
+    monkeypatch.setattr(tuned, "QUICK_PLAN", plan)
+    numbers = tuned.measure(Run(tmp_path, quick=True))
+    assert tuned.measure(Run(tmp_path, quick=True)) == numbers, "from the cache"
+    tried = numbers["tried"][0]["frechet"]["digits, 6"]
+    assert numbers["for_all"] == min(tried, key=tried.get)

@@ -1,0 +1,266 @@
+"""Settings of the full covariance for a number of model evaluations: tuned on one half, reported on the other.
+
+A setting is eta, K and the range of sigma in which steps are Lanczos steps; the number of steps is the largest
+with which a trajectory stays within the budget. Settings are tuned by successive halving (Jamieson and Talwalkar,
+arXiv 1502.07943): all with a few samples, the best of them with more, from the same noise. What is best is
+then drawn anew and measured against the other half of the held-out pictures, beside what one would use
+otherwise: what is reported has not been chosen for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure as Canvas
+from tqdm import tqdm
+
+from .compared import COLOURS, verdict
+from .metrics import METRICS, mean_and_error
+from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable
+from .samplers import DETERMINISTIC, FULL, SAMPLERS, STOCHASTIC, Sampler, covariance, evaluations
+from .trained import FULL as TRAINED
+from .trained import MODELS, data_set, fingerprint_of, measured_group
+
+BUDGETS = (10, 20)
+"""Model evaluations."""
+
+ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+PRODUCTS = (1, 2)
+LOWEST = (0.0, 0.3, 1.0, 3.0)
+HIGHEST = (10000.0, 10.0)
+
+RIVALS = tuple(sampler for sampler in SAMPLERS if sampler.family in (STOCHASTIC, DETERMINISTIC))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    data: tuple[str, ...]
+    budgets: tuple[int, ...]
+    etas: tuple[float, ...]
+    rounds: tuple[tuple[int, int], ...]
+    """Samples of each setting, and how many of the settings go on; the last round's best is taken."""
+    groups: int
+    """Of ``size`` samples each, to report."""
+    size: int
+
+
+FULL_PLAN = Plan(tuple(MODELS), BUDGETS, ETAS, ((200, 12), (1000, 1)), groups=5, size=1000)
+QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, 1),), groups=2, size=20)
+
+
+def settings(etas: tuple[float, ...]) -> list[Sampler]:
+    """Every setting that is tried."""
+    return [
+        covariance(
+            f"eta {eta:g}, K = {k}, sigma {low:g} to {high:g}",
+            name(eta, k, low, high),
+            FULL,
+            covariance="lanczos",
+            eta=eta,
+            lanczos_steps=k,
+            lanczos_min_sigma=low,
+            lanczos_max_sigma=high,
+        )
+        for eta, k, low, high in itertools.product(etas, PRODUCTS, LOWEST, HIGHEST)
+    ]
+
+
+def name(eta: float, k: int, low: float, high: float) -> str:
+    bounds = [f"σ ≥ {low:g}" if low else "", f"σ ≤ {high:g}" if high < HIGHEST[0] else ""]
+    return ", ".join([f"LGS, K = {k}, η = {eta:g}", *(bound for bound in bounds if bound)])
+
+
+def steps_within(data: str, sampler: Sampler, budget: int) -> int | None:
+    """The most steps, at least 2, with which a trajectory takes at most so many model evaluations."""
+    fitting = (
+        steps
+        for steps in range(budget, 1, -1)
+        if evaluations(sampler.solver, sampler.options, MODELS[data].sigmas(steps)) <= budget
+    )
+    return next(fitting, None)
+
+
+def measure(run: Run) -> Numbers:
+    """``chosen``: a setting for each data set and budget, and one for all; ``rows``: `METRICS` of what is compared."""
+    plan = QUICK_PLAN if run.quick else FULL_PLAN
+    numbers: Numbers = {"size": plan.size, "data": {}, "tried": [], "rows": [], "missing": []}
+    for data in plan.data:
+        try:
+            wanted = dataclasses.replace(TRAINED, groups=plan.groups, size=plan.size)
+            numbers["data"][data] = data_set(run, wanted, data)
+        except Unavailable as problem:
+            numbers["missing"].append({"what": MODELS[data].name, "why": str(problem)})
+    if not numbers["data"]:
+        raise Unavailable("; ".join(f"{one['what']}: {one['why']}" for one in numbers["missing"]))
+    cases = list(itertools.product(numbers["data"], plan.budgets))
+    known = {setting.id: setting for setting in settings(plan.etas)}
+    numbers["settings"], left = len(known), list(known)
+    for size, most in plan.rounds:
+        scores = {case: tuned(run, *case, [known[id] for id in left], size) for case in cases}
+        numbers["tried"].append({"samples": size, "frechet": {f"{d}, {b}": scores[d, b] for d, b in cases}})
+        # The one for all has the least mean of log distances; a case's own best go on beside it.
+        for_all = sorted(
+            (id for id in left if all(id in scores[case] for case in cases)),
+            key=lambda id: sum(math.log(scores[case][id]) for case in cases),
+        )
+        best = {case: sorted(scores[case], key=scores[case].get) for case in cases}
+        left = sorted({*for_all[:most], *(id for case in cases for id in best[case][:most])})
+    numbers["chosen"] = [{"data": data, "budget": budget, "id": best[data, budget][0]} for data, budget in cases]
+    numbers["for_all"] = for_all[0]
+    for (data, budget), choice in zip(cases, numbers["chosen"], strict=True):
+        own = dict.fromkeys([choice["id"], for_all[0]])
+        numbers["rows"] += reported(run, plan, data, budget, [*(known[id] for id in own), *RIVALS])
+        run.so_far(numbers)
+    return numbers
+
+
+def tuned(run: Run, data: str, budget: int, tried: list[Sampler], size: int) -> dict[str, float]:
+    """The Fréchet distance of each setting that fits the budget, by id, to the half for tuning."""
+    found, same = {}, {}
+    for setting in tqdm(tried, desc=f"{MODELS[data].name}, {budget} evaluations, {size} samples", leave=False):
+        steps = steps_within(data, setting, budget)
+        if steps is None:
+            continue
+        # Ranges of sigma between whose ends no other step starts are one and the same.
+        taken = setting.options["eta"], setting.options["lanczos_steps"], steps, *lanczos_levels(data, setting, steps)
+        if taken not in same:
+            arguments = data, setting.solver, dict(setting.options), steps, 0, size, fingerprint_of(data, setting)
+            same[taken] = run.cached(measured_group)(*arguments, tuning=True)["metrics"]["frechet"]
+        found[setting.id] = same[taken]
+    return found
+
+
+def lanczos_levels(data: str, setting: Sampler, steps: int) -> list[float]:
+    """The noise levels at which steps with Jacobian-vector products start: all in range but the last."""
+    low, high = (setting.options[name] for name in ("lanczos_min_sigma", "lanczos_max_sigma"))
+    return [sigma for sigma in MODELS[data].sigmas(steps)[:-2].tolist() if low <= sigma <= high]
+
+
+def reported(run: Run, plan: Plan, data: str, budget: int, samplers: list[Sampler]) -> list[dict[str, Any]]:
+    """A row for each sampler that fits the budget, with a value of each metric for each group."""
+    rows = []
+    for sampler in tqdm(samplers, desc=f"{MODELS[data].name}, {budget} evaluations", leave=False):
+        steps = steps_within(data, sampler, budget)
+        if steps is None:
+            continue
+        arguments = data, sampler.solver, dict(sampler.options), steps
+        groups = [
+            # Noise that tuning has not seen.
+            run.cached(measured_group)(*arguments, 1 + group, plan.size, fingerprint_of(data, sampler))
+            for group in range(plan.groups)
+        ]
+        rows.append(
+            {
+                "data": data,
+                "budget": budget,
+                "id": sampler.id,
+                "name": sampler.name,
+                "family": sampler.family,
+                "steps": steps,
+                "evaluations": groups[0]["evaluations"],
+                "groups": {metric: [group["metrics"][metric] for group in groups] for metric in METRICS},
+            }
+        )
+    return rows
+
+
+def show(numbers: Numbers, folder: Path) -> Findings:
+    for_all = next(setting for setting in settings(ETAS) if setting.id == numbers["for_all"])
+    sentences = [
+        f"Of {numbers['settings']} settings, {for_all.name} does best over all data sets and numbers of evaluations "
+        "together, on the half of the held-out pictures that it was tuned on. All that follows is from the other half."
+    ]
+    for case in numbers["chosen"]:
+        rows = [row for row in numbers["rows"] if (row["data"], row["budget"]) == (case["data"], case["budget"])]
+        known = {row["id"]: row for row in rows}
+        about = f"{numbers['data'][case['data']]['name']}, {case['budget']} model evaluations"
+        for id, words in {numbers["for_all"]: "the setting for all", case["id"]: "the best setting of its own"}.items():
+            if id in known:
+                sentences.append(f"{about}, {words} ({told(known[id])}): {against(known[id], rows)}.")
+    sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
+    file = folder / "defaults.png"
+    draw(numbers, file)
+    groups = len(numbers["rows"][0]["groups"]["frechet"])
+    caption = (
+        f"Fréchet distance of {groups} groups of {numbers['size']:,} samples to the half of the held-out pictures that "
+        "nothing was tuned on, mean and two standard errors. Dotted: real pictures."
+    )
+    return Findings(
+        sentences, [Figure(file, "The full covariance, tuned, at equal model evaluations", caption)], [table(numbers)]
+    )
+
+
+def against(mine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """How it stands by the Fréchet distance, and by how much, beyond two standard errors or not."""
+    judged: dict[int, list[str]] = {1: [], 0: [], -1: []}
+    for row in rows:
+        if row["family"] != FULL:
+            judged[verdict(mine, row, "frechet")].append(told(row))
+    words = {1: "better than", 0: "level with", -1: "worse than"}
+    return "; ".join(f"{words[outcome]} {', '.join(names)}" for outcome, names in judged.items() if names)
+
+
+def told(row: dict[str, Any]) -> str:
+    mean, error = mean_and_error(row["groups"]["frechet"])
+    return f"{row['name']}, {row['steps']} steps: {mean:.3f} ± {error or 0:.3f}"
+
+
+def table(numbers: Numbers) -> Table:
+    def cell(values: list[float]) -> str:
+        mean, error = mean_and_error(values)
+        return f"{mean:.4g} ± {error or 0:.1g}".replace("-", "−")
+
+    rows = [
+        (
+            numbers["data"][row["data"]]["name"],
+            f"{row['budget']}",
+            row["name"],
+            f"{row['steps']}",
+            f"{row['evaluations']:g}",
+            *(cell(row["groups"][metric]) for metric in METRICS),
+        )
+        for row in numbers["rows"]
+    ]
+    head = ("data", "at most", "sampler", "steps", "evaluations", *METRICS.values())
+    return Table("At equal model evaluations", head, rows)
+
+
+def draw(numbers: Numbers, file: Path) -> None:
+    cases = [(case["data"], case["budget"]) for case in numbers["chosen"]]
+    canvas = Canvas(figsize=(9.5, 3.4 * math.ceil(len(cases) / 2)), layout="constrained")
+    panels = canvas.subplots(math.ceil(len(cases) / 2), 2, squeeze=False).flatten()
+    for panel in panels[len(cases) :]:
+        panel.set_visible(False)
+    for panel, (data, budget) in zip(panels, cases, strict=False):
+        rows = [row for row in numbers["rows"] if (row["data"], row["budget"]) == (data, budget)]
+        rows.sort(key=lambda row: -statistics.fmean(row["groups"]["frechet"]))
+        for place, row in enumerate(rows):
+            mean, error = mean_and_error(row["groups"]["frechet"])
+            panel.errorbar(mean, place, xerr=2 * (error or 0), fmt="o", color=COLOURS[row["family"]], capsize=3)
+        panel.axvline(
+            statistics.fmean(numbers["data"][data]["real"]["frechet"]), color="#888888", linestyle=":", linewidth=1.5
+        )
+        panel.set_yticks(range(len(rows)), [f"{row['name']} ({row['steps']} steps)" for row in rows], fontsize=8)
+        panel.set_xscale("log")
+        panel.set_title(f"{numbers['data'][data]['name']}, {budget} model evaluations", fontsize=10)
+        panel.set_xlabel("Fréchet distance")
+        panel.grid(alpha=0.25, axis="x")
+        panel.spines[["top", "right"]].set_visible(False)
+    canvas.savefig(file, dpi=130)
+
+
+SECTION = Section(
+    id="defaults",
+    title="The settings that pay best",
+    question="With which settings does the full covariance give most for 10 and for 20 model evaluations, and is that "
+    "more than what one would use otherwise gives?",
+    measure=measure,
+    show=show,
+)
