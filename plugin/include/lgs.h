@@ -150,8 +150,9 @@ typedef struct lgs_host {
     /*
      * The model: the posterior mean D(x, sigma) = E[x_0 | x]. x is (batch, ...) and sigma (batch),
      * both in the dtype and on the device of the trajectory's first x; `denoised` must be like x.
-     * x may be a dual number, between forward_ad(1) and forward_ad(0). The batch may be two or three times that of the trajectory's x, for the same
-     * items at two or three points: items 0, 1, ..., n - 1, 0, 1, ..., n - 1. Required.
+     * x may be a dual number, between forward_ad(1) and forward_ad(0). The batch may be two or three
+     * times that of the trajectory's x, for the same items at two or three points: items 0, 1, ...,
+     * n - 1, 0, 1, ..., n - 1. Required.
      */
     lgs_signal_t (*denoise)(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *denoised);
     /* Standard normal noise, like x, for the step from sigma to sigma_next. Required by `sample`. */

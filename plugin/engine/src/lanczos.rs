@@ -29,10 +29,11 @@ impl Krylov {
 
 /// Runs at most `steps` steps from z (batch, d); `enough` is asked after each and can end it.
 ///
-/// `matvec` maps (batch, d) to (batch, d), once a step; it is told the space so far. The basis is kept orthogonal by projecting
-/// against all of it, twice (Giraud et al., "The loss of orthogonality in the Gram-Schmidt
-/// orthogonalization process", 2005: twice is enough), so that T stays right in float32 and for a
-/// K near the dimension. Source of the recursion: Golub and Van Loan, "Matrix Computations", 10.1.
+/// `matvec` maps (batch, d) to (batch, d), once a step; it is told the space so far. The basis is
+/// kept orthogonal by projecting against all of it, twice (Giraud et al., "The loss of orthogonality
+/// in the Gram-Schmidt orthogonalization process", 2005: twice is enough), so that T stays right in
+/// float32 and for a K near the dimension. Source of the recursion: Golub and Van Loan, "Matrix
+/// Computations", 10.1.
 pub fn lanczos(
     mut matvec: impl FnMut(&Tensor, &Krylov) -> Result<Tensor>,
     z: &Tensor,
