@@ -68,22 +68,44 @@ def linearised(denoise: Callable, x: Tensor, sigma: float) -> tuple[Tensor, Jaco
     return denoised.detach(), Jacobian(transposed, symmetrised)
 
 
+TILE = 8
+"""The largest edge of a tile of the product's covariance "spectral" (``plugin/engine/src/structured.rs``)."""
+
+
+def tiled(images: Tensor) -> Tensor:
+    """Images (..., height, width) as (..., rows, y, columns, x), y and x within a tile."""
+    y, x = (next(edge for edge in range(TILE, 0, -1) if size % edge == 0) for size in images.shape[-2:])
+    return images.unflatten(-1, (-1, x)).unflatten(-3, (-1, y))
+
+
 def spectrum(images: Tensor) -> Tensor:
-    """Orthonormal two-dimensional DCT-II of images (..., height, width)."""
-    return torch.from_numpy(scipy.fft.dctn(images.numpy(), axes=(-2, -1), norm="ortho"))
+    """Orthonormal two-dimensional DCT-II of each tile of images (..., height, width), in its place."""
+    transformed = scipy.fft.dctn(tiled(images).numpy(), axes=(-3, -1), norm="ortho")
+    return torch.from_numpy(transformed).reshape(images.shape)
+
+
+def octave_means(frequencies: Tensor) -> Tensor:
+    """The mean over each octave of frequencies of each tile, for what `spectrum` gives."""
+    tiles = tiled(frequencies)
+    y, x = (torch.arange(edge) * TILE / edge for edge in (tiles.shape[-3], tiles.shape[-1]))
+    octave = torch.hypot(y[:, None], x).add(1).log2().long().flatten()
+    alike = (octave[:, None] == octave).to(tiles.dtype)
+    means = tiles.movedim(-3, -2).flatten(-2) @ (alike / alike.sum(dim=0))
+    return means.unflatten(-1, (len(y), len(x))).movedim(-2, -3).reshape(frequencies.shape)
 
 
 def diagonals(transposed: Product, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """diag J and diag C J C', C the DCT, each (batch, d): means over probes (n, batch, channels, height, width).
+    """diag J and the octaves of diag C J C', C the DCT of tiles, each (batch, d).
 
-    Bekas, Kokiopoulou and Saad, "An estimator for the diagonal of a matrix" (2007). J' has J's diagonal.
+    Means over probes (n, batch, channels, height, width): Bekas, Kokiopoulou and Saad, "An estimator for the
+    diagonal of a matrix" (2007). J' has J's diagonal.
     """
     pixels = frequencies = torch.zeros(())
     for z in probes:
         product = transposed(z.flatten(1)).view_as(z)
         pixels = pixels + z * product / len(probes)
         frequencies = frequencies + spectrum(z) * spectrum(product) / len(probes)
-    return pixels.flatten(1), frequencies.flatten(1)
+    return pixels.flatten(1), octave_means(frequencies).flatten(1)
 
 
 class Cost(NamedTuple):
@@ -162,7 +184,7 @@ def exact_costs(error: Tensor, sigmas: tuple[float, float], j: Tensor) -> dict[s
     theta, vectors = torch.linalg.eigh((j + j.T) / 2)
     pictures = j.view(len(j), *error.shape[1:])
     half = spectrum(pictures).flatten(1).T.reshape(pictures.shape)
-    frequencies = spectrum(half).flatten(1).diagonal()
+    frequencies = octave_means(spectrum(half).flatten(1).diagonal().view(error.shape[1:])).flatten()
     return {
         "isotropic-optimal": diagonal_cost(v, e, (v + c * j.diagonal().mean().clamp_min(0)).expand(e.shape)),
         "diagonal": diagonal_cost(v, e, (v + c * j.diagonal().clamp_min(0))[None]),

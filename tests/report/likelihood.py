@@ -36,7 +36,7 @@ COVARIANCES = {
     "isotropic-large": "isotropic, σₜ² − σₛ²",
     "isotropic": "isotropic, v",
     "isotropic-optimal": "isotropic, trace-matched",
-    "spectral": "diagonal in DCT space",
+    "spectral": "spectral, octaves of tiles",
     "diagonal-learned": "diagonal in pixels, learned",
     "diagonal": "diagonal in pixels",
     "full": "full",
