@@ -262,6 +262,8 @@ def _table(about: dict[str, Any], rows: list[Row]) -> Table:
 
 
 def _cell(groups: list[float]) -> str:
+    if not groups:
+        return ""
     mean, error = mean_and_error(groups)
     return _with_error(mean, error or 0.0)
 

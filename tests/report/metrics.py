@@ -53,18 +53,20 @@ class Reference(HeldOut):
         images, _ = DATA_SETS[data].held_out()
         super().__init__(aside=len(images) // 2, data=data, swapped=tuning)
 
-    def measure(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Each of `METRICS` of images (n, channels, 32, 32) that were asked for as labels (n,)."""
+    def measure(self, images: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """Each of `METRICS` of images (n, channels, 32, 32) that were asked for as labels (n,); the last two only
+        where they were."""
         images = images.clamp(-1, 1)
         distances = self.distances(images, labels)
-        return {
+        measured = {
             "frechet": distances.frechet,
             "kernel": distances.kernel,
             **neighbours(self.reference[: len(images)], self._features(images)),
             "sliced": sliced_distance(self.others[0].flatten(1), images.flatten(1)),
-            "read_as_asked": distances.read_as_asked,
-            "variety": distances.variety,
         }
+        if labels is None:
+            return measured
+        return measured | {"read_as_asked": distances.read_as_asked, "variety": distances.variety}
 
 
 def neighbours(reference: Tensor, features: Tensor) -> dict[str, float]:

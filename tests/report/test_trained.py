@@ -55,6 +55,18 @@ def test_there_is_a_row_for_each_sampler_and_a_value_for_each_group(measured):
     assert measured["missing"] == []
 
 
+def test_a_model_that_is_told_nothing_is_not_asked_what_it_drew():
+    options = {"covariance": "isotropic"}
+    told, untold = (trained.measured_group(data, "lgs", options, 3, 0, 20, "") for data in ("digits", "any-digit"))
+    assert told["metrics"].keys() == compared.METRICS.keys()
+    assert untold["metrics"].keys() == compared.METRICS.keys() - {"read_as_asked", "variety"}
+    assert untold["metrics"]["frechet"] != told["metrics"]["frechet"]
+
+    one = row("isotropic", CHEAP, 3, 3, [1.0, 2.0])
+    one["groups"] |= {"read_as_asked": [], "variety": []}
+    assert compared._table({"name": "Any digit", "real": one["groups"]}, [one]).rows[0][-2:] == ("", "")
+
+
 def test_numbers_are_plain_data(measured):
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 

@@ -1,8 +1,10 @@
 """Samples of trained models against held-out pictures: every covariance, and what one would use otherwise.
 
-Digits with the bundled model, and CIFAR-10; each kind of thing is asked for equally often. Measured group
-by group, of 1,000 samples each, for error bars; few steps first, so that a run that is stopped has the rows
-that matter most and cost least.
+Digits with the bundled model, told which to draw or not, and CIFAR-10; each kind of thing is asked for equally
+often. Told nothing, a model has more to decide, and its posteriors are wider.
+
+Measured group by group, of 1,000 samples each, for error bars; few steps first, so that a run that is stopped
+has the rows that matter most and cost least.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import lgs
-from lgs.digits import Digits, DigitUNet
+from lgs.digits import UNLABELLED, Digits, DigitUNet
 from models import DIGITS
 from models.classifier import CLASSIFIERS
 from models.data import DATA_SETS
@@ -38,30 +40,38 @@ BATCH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A trained model, and the noise levels that it is sampled over."""
+    """A trained model, what it is told, and the noise levels that it is sampled over."""
 
     name: str
+    data: str
+    """Of `models.data.DATA_SETS`."""
     weights: Path
     diagonal: Path
     """Its learned diagonal covariance."""
     sigma_max: float
     sigma_min: float
+    labelled: bool = True
+    """It is told what to draw."""
 
     def sigmas(self, steps: int) -> Tensor:
         return karras_sigmas(steps, self.sigma_max, self.sigma_min)
 
 
 MODELS = {
-    "digits": Model("Digits", DIGITS, DIGITS.with_name("digits-diagonal.safetensors"), 20.0, 0.03),
+    "digits": Model("Digits", "digits", DIGITS, DIGITS.with_name("digits-diagonal.safetensors"), 20.0, 0.03),
+    "any-digit": Model(
+        "Any digit", "digits", DIGITS, DIGITS.with_name("digits-diagonal.safetensors"), 20.0, 0.03, labelled=False
+    ),
     "cifar": Model(
         "CIFAR-10",
+        "cifar",
         DIGITS.with_name("cifar.safetensors"),
         DIGITS.with_name("cifar-diagonal.safetensors"),
         40.0,
         0.03,
     ),
 }
-"""For each of `models.data.DATA_SETS`. Both were trained for noise levels from 0.02 to 40."""
+"""By what is drawn. All were trained for noise levels from 0.02 to 40."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +129,7 @@ class _Unit:
 
 def fingerprint_of(data: str, sampler: Sampler) -> str:
     """Stands for the files on which the sampler's samples, and what they are measured by, depend."""
-    model, files = MODELS[data], [MODELS[data].weights, CLASSIFIERS[data].weights]
+    model, files = MODELS[data], [MODELS[data].weights, CLASSIFIERS[MODELS[data].data].weights]
     if sampler.options.get("covariance") == "diagonal-learned":
         if not model.diagonal.exists():
             raise Unavailable(f"none was trained for this model ({model.diagonal.name})")
@@ -196,7 +206,9 @@ def measured_group(
     model, reference = MODELS[data], _reference(data, tuning)
     images, taken = [], set()
     for number, labels in enumerate(_labels(size).split(BATCH)):
-        noise = _noise(_seed(group, number), (len(labels), DATA_SETS[data].channels, 32, 32))
+        if not model.labelled:
+            labels = torch.full_like(labels, UNLABELLED)
+        noise = _noise(_seed(group, number), (len(labels), DATA_SETS[model.data].channels, 32, 32))
         learned = None
         if options.get("covariance") == "diagonal-learned":
             learned = lgs.load_diagonal(model.diagonal, labels)
@@ -204,7 +216,8 @@ def measured_group(
         samples, count = sample(solver, options, denoise, model.sigmas(steps), noise, learned)
         images.append(samples)
         taken.add(count)
-    return {"evaluations": max(taken), "metrics": reference.measure(torch.cat(images), _labels(size))}
+    told = _labels(size) if model.labelled else None
+    return {"evaluations": max(taken), "metrics": reference.measure(torch.cat(images), told)}
 
 
 def measured_real(data: str, size: int, most: int, fingerprint: str) -> dict[str, list[float]]:
@@ -224,18 +237,18 @@ def data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
         reference = _reference(data)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as problem:
         raise Unavailable(f"its pictures cannot be had: {problem}") from problem
-    real = run.cached(measured_real)(data, plan.size, plan.groups, digest(CLASSIFIERS[data].weights))
+    real = run.cached(measured_real)(data, plan.size, plan.groups, digest(CLASSIFIERS[model.data].weights))
     return {"name": model.name, "reference": len(reference.reference), "real": real}
 
 
 @functools.cache
 def _reference(data: str, tuning: bool = False) -> Reference:
-    return Reference(data, tuning=tuning)
+    return Reference(MODELS[data].data, tuning=tuning)
 
 
 @functools.cache
 def _network(data: str) -> DigitUNet:
-    network = DATA_SETS[data].network()
+    network = DATA_SETS[MODELS[data].data].network()
     network.load_state_dict(load_file(MODELS[data].weights))
     return network.eval().requires_grad_(False)
 
@@ -259,7 +272,7 @@ def _noise(seed: int, shape: tuple[int, ...]) -> Callable[..., Tensor]:
 def _seconds_of_an_evaluation(data: str) -> float:
     """Of a batch; the shortest of three, as the first is slow."""
     denoise = Digits(_network(data), _labels(BATCH))
-    x, sigma = torch.zeros(BATCH, DATA_SETS[data].channels, 32, 32), torch.ones(BATCH)
+    x, sigma = torch.zeros(BATCH, DATA_SETS[MODELS[data].data].channels, 32, 32), torch.ones(BATCH)
 
     def seconds() -> float:
         start = time.perf_counter()

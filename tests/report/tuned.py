@@ -165,7 +165,10 @@ def reported(run: Run, plan: Plan, data: str, budget: int, samplers: list[Sample
                 "family": sampler.family,
                 "steps": steps,
                 "evaluations": groups[0]["evaluations"],
-                "groups": {metric: [group["metrics"][metric] for group in groups] for metric in METRICS},
+                "groups": {
+                    metric: [group["metrics"][metric] for group in groups if metric in group["metrics"]]
+                    for metric in METRICS
+                },
             }
         )
     return rows
@@ -214,6 +217,8 @@ def told(row: dict[str, Any]) -> str:
 
 def table(numbers: Numbers) -> Table:
     def cell(values: list[float]) -> str:
+        if not values:
+            return ""
         mean, error = mean_and_error(values)
         return f"{mean:.4g} ± {error or 0:.1g}".replace("-", "−")
 
