@@ -3,6 +3,7 @@
 path_kl         how far the reverse kernels are from the exact ones, where these are known
 lanczos_error   how fast the Lanczos steps converge
 guidance        what guidance does to the covariance
+guidance_digits the same of a trained model, guided by a classifier of its pictures
 likelihood      which covariance the data are likely under
 trained         samples of trained models against held-out data, for every sampler
 defaults        the settings that pay best for a number of model evaluations
@@ -29,6 +30,7 @@ MODULES = {
     "path_kl": "exact",
     "lanczos_error": "lanczos_error",
     "guidance": "guided",
+    "guidance_digits": "guided_digits",
     "likelihood": "likelihood",
     "trained": "trained",
     "defaults": "tuned",

@@ -41,7 +41,15 @@ def test_a_quick_report_that_is_interrupted_goes_on_to_its_end(tmp_path):
     shown, _ = second.communicate()
     assert second.returncode == 0, shown
     report = json.loads(file.read_text())
-    assert set(report) == {"path_kl", "lanczos_error", "guidance", "likelihood", "trained", "defaults"}
+    assert set(report) == {
+        "path_kl",
+        "lanczos_error",
+        "guidance",
+        "guidance_digits",
+        "likelihood",
+        "trained",
+        "defaults",
+    }
     for id, section in kept.items():
         assert report[id] == section, f"{id}: other numbers than before"
     for covariance in ("isotropic", "diagonal", "full"):
