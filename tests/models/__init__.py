@@ -3,7 +3,8 @@
     digits.safetensors            the diffusion model of handwritten digits (network: `lgs.digits`)
     digits-diagonal.safetensors   the diagonal of its posterior covariance (network: `lgs.diagonal`)
     classifier.safetensors        reads a digit; its features are what distances are measured in
-    cifar-classifier.safetensors  the same for the photographs of CIFAR-10
+    cifar.safetensors             the diffusion model of CIFAR-10's photographs, float16 (network: `models.cifar`)
+    cifar-classifier.safetensors  reads what is on one
 
 Run with the folder ``tests`` on PYTHONPATH, for example ``python -m models.train_denoiser --help``.
 The data come from package registries when they are needed (`models.data`); none are kept here.
