@@ -502,6 +502,8 @@ def draw(numbers: Numbers, axis: str, file: Path) -> None:
         at = [one[axis] for one in drawn if axis == "evaluations" or one["steps"] in numbers["steps"]]
         ticks = [tick for tick in (2, 3, 5, 10, 20, 50, 100) if min(at) <= tick <= max(at)]
         axes.set_xscale("log")
+        # Of its own accord a logarithmic axis with a single point begins or ends at it.
+        axes.set_xlim(min(at) / 1.2, max(at) * 1.2)
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         if metric == "kernel":
             # Unbiased, so that it may be negative; and a few samples far off make it large.

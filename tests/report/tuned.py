@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
 from .compared import COLOURS, verdict
@@ -239,8 +240,10 @@ def table(numbers: Numbers) -> Table:
 
 def draw(numbers: Numbers, file: Path) -> None:
     cases = [(case["data"], case["budget"]) for case in numbers["chosen"]]
-    canvas = Canvas(figsize=(9.5, 3.4 * math.ceil(len(cases) / 2)), layout="constrained")
-    panels = canvas.subplots(math.ceil(len(cases) / 2), 2, squeeze=False).flatten()
+    columns = min(2, len(cases))
+    rows_of_panels = math.ceil(len(cases) / columns)
+    canvas = Canvas(figsize=(6.5 * columns, 3.4 * rows_of_panels), layout="constrained")
+    panels = canvas.subplots(rows_of_panels, columns, squeeze=False).flatten()
     for panel in panels[len(cases) :]:
         panel.set_visible(False)
     for panel, (data, budget) in zip(panels, cases, strict=False):
@@ -254,6 +257,9 @@ def draw(numbers: Numbers, file: Path) -> None:
         )
         panel.set_yticks(range(len(rows)), [f"{row['name']} ({row['steps']} steps)" for row in rows], fontsize=8)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.set_title(f"{numbers['data'][data]['name']}, {budget} model evaluations", fontsize=10)
         panel.set_xlabel("Fréchet distance")
         panel.grid(alpha=0.25, axis="x")
