@@ -29,6 +29,7 @@ import scipy.fft
 import torch
 from torch import Tensor
 
+from .mixture import reverse_coefficients
 from .quadrature import GaussRule, gauss_rule, rademacher, trace_rule
 
 Product = Callable[[Tensor], Tensor]
@@ -46,8 +47,8 @@ class Jacobian:
 
 def kernel(sigma: float, sigma_next: float) -> tuple[float, float, float]:
     """B, v and c of a step at eta = 1: mean (1 - B) x + B D(x), covariance v I + c J."""
-    b = 1 - sigma_next**2 / sigma**2
-    return b, b * sigma_next**2, b**2 * sigma**2
+    v, b = reverse_coefficients(sigma, sigma_next)
+    return b, v, b**2 * sigma**2
 
 
 def linearised(denoise: Callable, x: Tensor, sigma: float) -> tuple[Tensor, Jacobian]:
