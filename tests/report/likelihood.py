@@ -28,7 +28,7 @@ from lgs.diagonal import load_diagonal
 from lgs.digits import UNLABELLED, Digits
 from models.data import DATA_SETS
 
-from . import bound, quadrature
+from . import bound, mixture, quadrature
 from .bound import Cost, Jacobian, costs, decoder, exact_costs, jacobian, linearised, prior
 from .run import Figure, Findings, Numbers, Run, Section, Table, digest
 
@@ -181,7 +181,7 @@ def available(plans: tuple[Plan, ...]) -> tuple[list[Plan], list[str]]:
 def files_of(data: str) -> str:
     """A name for what the terms depend on: the models, and the code."""
     trained = [file for file in (weights(data), learned_diagonal(data)) if file.exists()]
-    return digest(*trained, Path(bound.__file__), Path(quadrature.__file__))
+    return digest(*trained, *(Path(module.__file__) for module in (bound, mixture, quadrature)))
 
 
 def measure(run: Run) -> Numbers:
