@@ -32,6 +32,7 @@ def test_a_quick_report_that_is_interrupted_goes_on_to_its_end(tmp_path):
     first = started(tmp_path)
     while first.poll() is None and not file.exists():
         time.sleep(0.2)  # until the first section stands
+    time.sleep(2)  # and the next one is at work
     first.send_signal(signal.SIGINT)
     shown, _ = first.communicate()
     assert first.returncode != 0 and "goes on from there" in shown
