@@ -1,6 +1,6 @@
 //! Options: JSON from the host, checked against the node manifest, as the engine wants them.
 
-use lgs_abi::{Covariance, DoubledBatch, Jvp, Precision, Process, SamplerOptions};
+use lgs_abi::{Covariance, DoubledBatch, Jvp, OtherSteps, Precision, Process, SamplerOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -31,6 +31,7 @@ struct Values {
     tolerance: f64,
     lanczos_min_sigma: f64,
     lanczos_max_sigma: f64,
+    other_steps: String,
     doubled_batch: String,
 }
 
@@ -155,6 +156,11 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
         tolerance: values.tolerance,
         lanczos_min_sigma: values.lanczos_min_sigma,
         lanczos_max_sigma: values.lanczos_max_sigma,
+        other_steps: match values.other_steps.as_str() {
+            "isotropic" => OtherSteps::Isotropic,
+            "multistep" => OtherSteps::Multistep,
+            other => return Err(disagree(format!("other_steps {other:?}"))),
+        },
         doubled_batch: match values.doubled_batch.as_str() {
             "auto" => DoubledBatch::Auto,
             "always" => DoubledBatch::Always,

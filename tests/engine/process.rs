@@ -100,6 +100,37 @@ fn a_step_that_goes_nowhere_does_nothing() {
 }
 
 #[test]
+fn the_mean_of_second_order_is_exact_for_a_d_that_is_linear_in_lambda() {
+    // At η = 0, x_s = (σ_s/σ_t) x + σ_s ∫ e^λ D dλ from λ_t to λ_s. B D + γ ΔD is its D at the middle of the
+    // step, as DPM-Solver++(2M) has it, and so right to the third order in the step.
+    let error = |process: Process, h: f64| {
+        let sigma = |lambda: f64| match process {
+            Process::VarianceExploding => (-lambda).exp(),
+            Process::Flow => 1.0 / (1.0 + lambda.exp()),
+        };
+        let (before, here, after) = (0.3 - 0.7 * h, 0.3, 0.3 + h);
+        let step = ReverseStep::new(process, sigma(here), sigma(after), 0.0);
+        let gamma = step.multistep(process, sigma(before), sigma(here), sigma(after));
+        // ∫ e^λ λ dλ = e^λ (λ − 1).
+        let exact = sigma(after) * (after.exp() * (after - 1.0) - here.exp() * (here - 1.0));
+        (step.mean_denoised * here + gamma * (here - before) - exact).abs()
+    };
+    for process in PROCESSES {
+        let (coarse, fine) = (error(process, 0.02), error(process, 0.01));
+        assert!((7.0..9.0).contains(&(coarse / fine)), "{process:?}: {coarse} {fine}");
+    }
+}
+
+#[test]
+fn a_step_without_one_before_that_tells_anything_is_of_first_order() {
+    let step = ReverseStep::new(Process::Flow, 0.9, 0.5, 1.0);
+    assert_eq!(step.multistep(Process::Flow, 1.0, 0.9, 0.5), 0.0, "from pure noise");
+    assert_eq!(step.multistep(Process::Flow, 0.9, 0.9, 0.5), 0.0, "from a step that went nowhere");
+    let ve = Process::VarianceExploding;
+    assert_eq!(ReverseStep::new(ve, 2.0, 2.0, 1.0).multistep(ve, 4.0, 2.0, 2.0), 0.0, "of one that goes nowhere");
+}
+
+#[test]
 fn a_step_to_zero_is_the_posterior_of_x_0() {
     for (process, t, _) in steps() {
         for eta in ETAS {

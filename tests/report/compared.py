@@ -29,8 +29,9 @@ FLOOR = "#888888"
 ACROSS = {"steps": "reverse steps", "evaluations": "model evaluations"}
 
 DRAWN = (
-    "lanczos-k1-half",
+    "lanczos-k1-high",
     "lanczos-k1",
+    "lanczos-k1-half",
     "lanczos-k3",
     "isotropic",
     "isotropic-optimal",
@@ -154,7 +155,7 @@ def _at_steps(name: str, rows: list[Row], steps: int) -> str | None:
     cheap = [row for row in known.values() if row["family"] == CHEAP]
     if "lanczos-k1" not in known or not cheap:
         return None
-    full = [known[id] for id in ("lanczos-k1", "lanczos-k2", "lanczos-k3") if id in known]
+    full = [known[id] for id in ("lanczos-k1", "lanczos-k3") if id in known]
     told = "; ".join(f"{row['name']}: {_frechet(row)} ({row['evaluations']:g})" for row in cheap + full)
     return f"{name}, {steps} steps with each covariance at η = 1, Fréchet distance (and model evaluations): {told}."
 

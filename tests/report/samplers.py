@@ -60,19 +60,16 @@ def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampl
 
 SAMPLERS = (
     covariance("lanczos-k1", "LGS, K = 1, η = 1", FULL, covariance="lanczos", lanczos_steps=1),
-    covariance("lanczos-k2", "LGS, K = 2, η = 1", FULL, covariance="lanczos", lanczos_steps=2),
     covariance("lanczos-k3", "LGS, K = 3, η = 1", FULL, covariance="lanczos", lanczos_steps=3),
     covariance("lanczos-k1-half", "LGS, K = 1, η = 0.5", FULL, covariance="lanczos", lanczos_steps=1, eta=0.5),
-    covariance("lanczos-k2-half", "LGS, K = 2, η = 0.5", FULL, covariance="lanczos", lanczos_steps=2, eta=0.5),
-    covariance("lanczos-k1-zero", "LGS, K = 1, η = 0", FULL, covariance="lanczos", lanczos_steps=1, eta=0.0),
     covariance(
         "lanczos-k1-high",
-        "LGS, K = 1, η = 0.5, σ ≥ 1",
+        "LGS, K = 1, η = 1, σ ≥ 3, multistep",
         FULL,
         covariance="lanczos",
         lanczos_steps=1,
-        eta=0.5,
-        lanczos_min_sigma=1.0,
+        lanczos_min_sigma=3.0,
+        other_steps="multistep",
     ),
     covariance("isotropic", "isotropic", covariance="isotropic"),
     covariance("isotropic-large", "isotropic, larger", covariance="isotropic-large"),

@@ -19,10 +19,11 @@ def calls(monkeypatch):
     asked = []
 
     def measured_group(data, solver, options, steps, group, size, fingerprint, tuning=False):
-        asked.append((options.get("eta"), options.get("lanczos_min_sigma"), steps, size, tuning))
+        asked.append((group, steps, size, tuning))
         loss = 1.0 - 0.2 * options.get("eta", 0) + 0.1 * options.get("lanczos_steps", 0)
         loss += 0.1 * abs(math.log(options.get("lanczos_min_sigma", 1.0) + 0.01))
-        loss += 0.05 * (options.get("lanczos_max_sigma", 20.0) < 20.0) + 0.001 * group
+        loss += 0.05 * (options.get("lanczos_max_sigma", 20.0) < 20.0) + 0.001 * (group % 10)
+        loss += 0.01 * (options.get("other_steps") == "multistep")
         taken = evaluations(solver, options, MODELS[data].sigmas(steps))
         return {"evaluations": taken, "metrics": dict.fromkeys(tuned.METRICS, loss)}
 
@@ -48,11 +49,12 @@ def test_a_budget_that_nothing_fits():
 def test_the_best_is_chosen_on_the_tuning_half_and_reported_on_the_other(calls, tmp_path):
     numbers = tuned.measure(Run(tmp_path))
 
-    best = "eta 1, K = 1, sigma 1 to 10000"
-    assert numbers["for_all"] == best and numbers["settings"] == 32
+    best = "eta 1, K = 1, sigma 1 to 10000, isotropic"
+    assert numbers["for_all"] == best and numbers["settings"] == 36
     assert numbers["chosen"] == [{"data": "digits", "budget": budget, "id": best} for budget in (10, 20)]
     assert {size for *_, size, tuning in calls if tuning} == {40, 80}
     assert {size for *_, size, tuning in calls if not tuning} == {20}
+    assert not {group for group, *_, tuning in calls if tuning} & {group for group, *_, tuning in calls if not tuning}
     for row in numbers["rows"]:
         assert row["evaluations"] <= row["budget"] and len(row["groups"]["frechet"]) == 2
     assert {row["id"] for row in numbers["rows"]} == {best, *(rival.id for rival in tuned.RIVALS)}
@@ -61,7 +63,7 @@ def test_the_best_is_chosen_on_the_tuning_half_and_reported_on_the_other(calls, 
 def test_later_rounds_have_fewer_settings_and_none_is_measured_twice(calls, tmp_path):
     numbers = tuned.measure(Run(tmp_path))
     first, second = (len(round["frechet"]["digits, 10"]) for round in numbers["tried"])
-    assert first == 32 and second <= 3 * 3
+    assert first == 36 and second <= 3 * 3
     tuning = [call for call in calls if call[-1]]
     assert len(tuning) < 2 * (first + second), "ranges that hold the same levels are one setting"
 
@@ -69,7 +71,7 @@ def test_later_rounds_have_fewer_settings_and_none_is_measured_twice(calls, tmp_
 def test_what_is_said_and_drawn(calls, tmp_path):
     findings = tuned.show(tuned.measure(Run(tmp_path)), tmp_path)
     first, *others = findings.sentences
-    assert "LGS, K = 1, η = 1, σ ≥ 1 does best" in first
+    assert "LGS, K = 1, η = 1, σ ≥ 1, isotropic does best" in first
     assert len(others) == 2 and all("better than" in text or "level with" in text for text in others)
     assert Image.open(findings.figures[0].file).width > 800
     assert len(findings.tables[0].rows) == 2 * (1 + len(tuned.RIVALS))

@@ -98,12 +98,23 @@ pub struct SamplerOptions {
     pub s_noise: f64,
     /// Error of a step's result, relative to it, at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
-    /// Steps that start at a σ below the one or above the other take the isotropic covariance.
+    /// Steps that start at a σ below the one or above the other are `other_steps`.
     pub lanczos_min_sigma: f64,
     pub lanczos_max_sigma: f64,
+    pub other_steps: OtherSteps,
     pub doubled_batch: DoubledBatch,
     /// Jacobian-vector products a step of the covariances that take probes, at least 1.
     pub probes: u32,
+}
+
+/// What a step takes outside the range of the covariance.
+#[repr(u8)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSteps {
+    /// The isotropic covariance.
+    Isotropic,
+    /// That, and a mean of second order.
+    Multistep,
 }
 
 /// Whether D(x) and D(x + h v) go through the model in one call, on a doubled batch.

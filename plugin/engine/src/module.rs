@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     jvp::Jvp,
     process::Process,
-    sampler::{self, Covariance, Host, Options, Progress},
+    sampler::{self, Covariance, Host, Options, OtherSteps, Progress},
 };
 
 /// The torch release that this engine's `tch` is for.
@@ -186,6 +186,10 @@ fn options_of(options: &SamplerOptions) -> Options {
         tolerance: options.tolerance,
         lanczos_min_sigma: options.lanczos_min_sigma,
         lanczos_max_sigma: options.lanczos_max_sigma,
+        other_steps: match options.other_steps {
+            lgs_abi::OtherSteps::Isotropic => OtherSteps::Isotropic,
+            lgs_abi::OtherSteps::Multistep => OtherSteps::Multistep,
+        },
     }
 }
 

@@ -23,6 +23,11 @@ impl Process {
         }
     }
 
+    /// λ = ln(α/σ), half the logarithm of the signal-to-noise ratio; −∞ where α = 0.
+    pub fn half_log_snr(self, sigma: f64) -> f64 {
+        (self.alpha(sigma) / sigma).ln()
+    }
+
     /// The largest noise level of the process.
     pub fn max_sigma(self) -> f64 {
         match self {
@@ -84,5 +89,24 @@ impl ReverseStep {
         let sigma = process.jacobian_sigma(sigma_t);
         let covariance = mean_denoised * mean_denoised * sigma * sigma / process.alpha(sigma);
         Self { mean_x, mean_denoised, isotropic, large: eta * eta * var_ts.max(0.0), covariance }
+    }
+
+    /// γ, the factor of D(x_t) − D(x_u) in a mean of second order, u → t the step before t → s:
+    ///
+    /// ```text
+    /// γ = B/2 (λ_s − λ_t) / (λ_t − λ_u),    λ = ln(α/σ)
+    /// ```
+    ///
+    /// DPM-Solver++(2M)'s (arXiv 2211.01095, algorithm 2; its stochastic version is η = 1). Why it belongs
+    /// beside the covariances: D(x_t) is what one expected at x_u, D(x_u), plus J times the noise that the
+    /// step before added. So the term is noise along J, found without a product, and to first order in the
+    /// step it is as much as a step lacks that has nothing of c J.
+    pub fn multistep(&self, process: Process, sigma_u: f64, sigma_t: f64, sigma_s: f64) -> f64 {
+        let [before, here, after] = [sigma_u, sigma_t, sigma_s].map(|sigma| process.half_log_snr(sigma));
+        // A step that went nowhere tells nothing of where D goes; a flow's first from α = 0 next to nothing.
+        match here > before && before.is_finite() {
+            true => 0.5 * self.mean_denoised * (after - here) / (here - before),
+            false => 0.0,
+        }
     }
 }

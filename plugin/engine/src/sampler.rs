@@ -9,7 +9,7 @@ use crate::{
     denoiser::{Denoiser, DoubledBatch, Evaluator, Layout, Plan},
     error::{Error, Result},
     jvp::{all_finite, Jvp, Linearization},
-    noise::{denoised_only, step_noise, Noise},
+    noise::{denoised_only, step_noise},
     process::{Process, ReverseStep},
 };
 
@@ -47,14 +47,24 @@ impl Covariance {
     }
 }
 
+/// What a step takes whose σ is outside the range of the covariance; either costs one model evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSteps {
+    /// The isotropic covariance.
+    Isotropic,
+    /// That, and a mean of second order, with D(x) of the step before. See [`ReverseStep::multistep`].
+    Multistep,
+}
+
 /// What a user can choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
-    /// Steps that start at a σ below the one or above the other take the isotropic covariance.
+    /// Steps that start at a σ below the one or above the other are `other_steps`.
     pub lanczos_min_sigma: f64,
     pub lanczos_max_sigma: f64,
+    pub other_steps: OtherSteps,
     pub jvp: Jvp,
     pub doubled_batch: DoubledBatch,
     /// What the model computes in, where that is not the dtype of x.
@@ -110,7 +120,10 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
     let steps = sigmas.len() - 1;
     let mut evaluator = Evaluator::new(host, layout, options.plan());
     let mut x = x.f_to_kind(kind)?;
+    // σ and D(x) of the step before.
+    let mut before: Option<(f64, Tensor)> = None;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
+        let multistep = options.is_multistep(sigma);
         let options = options.at(sigma);
         let kernel = ReverseStep::new(options.process, sigma, sigma_next, options.eta);
         let place = format!("step {} of {steps} (sigma {sigma:.6})", step + 1);
@@ -138,28 +151,23 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             denoised: &denoised.f_to_kind(model_kind)?,
         };
         evaluator.model().progress(&progress)?;
-        x = match sigma_next > 0.0 {
-            true => reverse_step(&kernel, options.s_noise, &x, &denoised, noise)?,
-            false => denoised,
+        if sigma_next == 0.0 {
+            x = denoised;
+            continue;
+        }
+        let mut mean = mean(&kernel, &x, &denoised)?;
+        if let (true, Some((sigma_before, denoised_before))) = (multistep, &before) {
+            let gamma = kernel.multistep(options.process, *sigma_before, sigma, sigma_next);
+            mean = mean.f_add(&denoised.f_sub(denoised_before)?.f_mul_scalar(gamma)?)?;
+        }
+        x = match noise {
+            Some(noise) if options.s_noise == 1.0 => mean.f_add(&noise.value)?,
+            Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
+            None => mean,
         };
+        before = Some((sigma, denoised));
     }
     Ok(x.f_to_kind(model_kind)?)
-}
-
-/// A x + B D(x) + s_noise Σ^{1/2} z.
-fn reverse_step(
-    kernel: &ReverseStep,
-    s_noise: f64,
-    x: &Tensor,
-    denoised: &Tensor,
-    noise: Option<Noise>,
-) -> Result<Tensor> {
-    let mean = mean(kernel, x, denoised)?;
-    Ok(match noise {
-        Some(noise) if s_noise == 1.0 => mean.f_add(&noise.value)?,
-        Some(noise) => mean.f_add(&noise.value.f_mul_scalar(s_noise)?)?,
-        None => mean,
-    })
 }
 
 /// A x + B D(x), the mean of the reverse kernel.
@@ -244,11 +252,20 @@ impl Options {
         }
     }
 
+    /// Whether a step that starts at σ takes the covariance.
+    fn in_range(&self, sigma: f64) -> bool {
+        (self.lanczos_min_sigma..=self.lanczos_max_sigma).contains(&sigma)
+    }
+
+    fn is_multistep(&self, sigma: f64) -> bool {
+        self.other_steps == OtherSteps::Multistep && !self.in_range(sigma)
+    }
+
     /// The options of a step that starts at σ.
     fn at(&self, sigma: f64) -> Self {
-        match sigma < self.lanczos_min_sigma || sigma > self.lanczos_max_sigma {
-            true => Self { covariance: Covariance::Isotropic, ..*self },
-            false => *self,
+        match self.in_range(sigma) {
+            true => *self,
+            false => Self { covariance: Covariance::Isotropic, ..*self },
         }
     }
 

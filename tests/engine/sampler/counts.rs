@@ -4,7 +4,7 @@ use lgs_engine::{
     denoiser::DoubledBatch,
     error::Error,
     jvp::Jvp,
-    sampler::{sample, Covariance, Options},
+    sampler::{sample, Covariance, Options, OtherSteps},
 };
 use tch::Tensor;
 
@@ -61,10 +61,14 @@ fn a_last_level_above_zero_is_a_step_like_the_others() {
 #[test]
 fn outside_its_range_of_sigma_lanczos_costs_nothing() {
     for (low, high, products) in [(2.0, f64::MAX, [3, 6, 6]), (0.0, 1.0, [0, 0, 3]), (1.5, 2.0, [0, 3, 3])] {
-        let mut host = host();
-        run(&mut host, &Options { lanczos_min_sigma: low, lanczos_max_sigma: high, ..OPTIONS }, &SIGMAS);
-        let came: Vec<u64> = host.reports.iter().map(|report| report.jvps).take(3).collect();
-        assert_eq!(came, products, "from {low} to {high}");
+        for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
+            let mut host = host();
+            let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
+            run(&mut host, &range, &SIGMAS);
+            let came: Vec<u64> = host.reports.iter().map(|report| report.jvps).take(3).collect();
+            assert_eq!(came, products, "from {low} to {high}, {other_steps:?}");
+            assert_eq!(host.evaluations as u64, STEPS + products[2]);
+        }
     }
 }
 

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 
 use lgs_engine::{
     process::Process,
-    sampler::{sample, Covariance, Options},
+    sampler::{sample, Covariance, Options, OtherSteps},
 };
 use tch::{Kind, Tensor};
 
 use crate::support::{
-    gaussian::{kernel, Gaussian},
+    gaussian::{alpha, kernel, Gaussian},
     host::{TestHost, OPTIONS},
     numbers::{distance, finite, function, identity, power_law, relative_error, rows, Rng},
 };
@@ -29,6 +29,7 @@ fn run(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noise
 fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noises: &[Tensor]) -> Tensor {
     let mut x = x.shallow_clone();
     let mut left = noises.iter();
+    let mut before: Option<(f64, Tensor)> = None;
     for pair in sigmas.windows(2) {
         let (t, s) = (pair[0], pair[1]);
         let denoised = gaussian.denoised(options.process, &x, t);
@@ -36,9 +37,17 @@ fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noi
             return denoised;
         }
         let (a, b, v) = kernel(options.process, t, s, options.eta);
-        x = a * x + b * denoised;
+        let outside = t < options.lanczos_min_sigma || t > options.lanczos_max_sigma;
+        x = a * x + b * &denoised;
+        if let (true, OtherSteps::Multistep, Some((u, denoised_before))) = (outside, options.other_steps, before) {
+            // D where the line through both, in ln(σ/α), is halfway down the step.
+            let log = |sigma: f64| (sigma / alpha(options.process, sigma)).ln();
+            let slope = (&denoised - denoised_before) / (log(u) - log(t));
+            x = x + b * slope * (log(t) - log(s)) / 2.0;
+        }
+        before = Some((t, denoised));
         let mut z = || left.next().expect("a noise");
-        x = match options.covariance {
+        x = match if outside { Covariance::Isotropic } else { options.covariance } {
             Covariance::Lanczos => x + options.s_noise * gaussian.noise(options.process, t, s, options.eta, z()),
             Covariance::Isotropic if options.eta > 0.0 => x + options.s_noise * options.eta * v.sqrt() * z(),
             _ => x,
@@ -76,6 +85,58 @@ fn each_covariance_and_eta_follows_the_dense_trajectory() {
             }
         }
     }
+}
+
+#[test]
+fn steps_outside_the_range_follow_it_too() {
+    let d = 12;
+    for (seed, (process, sigmas)) in schedules().into_iter().enumerate() {
+        let gaussian = Gaussian::new(seed as u64, &power_law(d, 1.6, 0.25));
+        let mut rng = Rng::new(70 + seed as u64);
+        let x = rng.tensor(&[3, d as i64]) * sigmas[0];
+        let noises: Vec<Tensor> = sigmas.iter().map(|_| rng.tensor(&[3, d as i64])).collect();
+        // All steps, all but the first, all but the last two, and none of them are Lanczos steps.
+        for (low, high) in [(0.0, 100.0), (0.0, sigmas[1]), (0.25, 100.0), (100.0, 100.0)] {
+            for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
+                for eta in ETAS {
+                    let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
+                    let options = Options { process, eta, lanczos_steps: d, ..range };
+                    let came = run(&gaussian, &options, &x, &sigmas, &noises);
+                    let expected = dense(&gaussian, &options, &x, &sigmas, &noises);
+                    let error = relative_error(&came, &expected);
+                    assert!(error < 1e-6, "schedule {seed}, {other_steps:?}, {low} to {high}, eta {eta}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_multisteps_leave_the_law_of_the_data_with_an_error_of_second_order() {
+    // One dimension of variance λ is all of a Gaussian: x_s is linear in x_t, the x before it and z.
+    let lambda = 0.25;
+    let mut errors = Vec::new();
+    for (steps, other_steps) in [
+        (20, OtherSteps::Isotropic),
+        (40, OtherSteps::Isotropic),
+        (20, OtherSteps::Multistep),
+        (40, OtherSteps::Multistep),
+    ] {
+        let gaussian = Gaussian::new(1, &[lambda]);
+        let sigmas: Vec<f64> = (0..=steps).map(|i| 10.0 * 0.002f64.powf(i as f64 / steps as f64)).collect();
+        let options = Options { covariance: Covariance::Isotropic, lanczos_min_sigma: 100.0, other_steps, ..OPTIONS };
+        let (zero, one) = (Tensor::zeros([1, 1], (Kind::Double, tch::Device::Cpu)), identity(1));
+        let response = |which: usize| {
+            let input = |i: usize| if i == which { one.shallow_clone() } else { zero.shallow_clone() };
+            let noises: Vec<Tensor> = (1..=steps).map(input).collect();
+            run(&gaussian, &options, &input(0), &sigmas, &noises).double_value(&[0, 0]).powi(2)
+        };
+        let variance = response(0) * (lambda + 100.0) + (1..=steps).map(response).sum::<f64>();
+        errors.push((variance - lambda - sigmas[steps].powi(2)).abs());
+    }
+    assert!((1.6..2.6).contains(&(errors[0] / errors[1])), "isotropic steps are of first order: {errors:?}");
+    assert!((3.2..5.5).contains(&(errors[2] / errors[3])), "multisteps of second: {errors:?}");
+    assert!(errors[2] < 0.3 * errors[0], "{errors:?}");
 }
 
 #[test]

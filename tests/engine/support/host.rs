@@ -5,7 +5,7 @@ use lgs_engine::{
     error::{Error, Result},
     jvp::Jvp,
     process::Process,
-    sampler::{Covariance, Host, Options, Progress},
+    sampler::{Covariance, Host, Options, OtherSteps, Progress},
 };
 use tch::Tensor;
 
@@ -152,6 +152,7 @@ pub const OPTIONS: Options = Options {
     tolerance: 0.0,
     lanczos_min_sigma: 0.0,
     lanczos_max_sigma: f64::MAX,
+    other_steps: OtherSteps::Isotropic,
     doubled_batch: DoubledBatch::Auto,
 };
 
