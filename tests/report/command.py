@@ -2,6 +2,7 @@
 
 path_kl         how far the reverse kernels are from the exact ones, where these are known
 lanczos_error   how fast the Lanczos steps converge
+exact_samples   samples of exact models, for every sampler
 guidance        what guidance does to the covariance
 guidance_digits the same of a trained model, guided by a classifier of its pictures
 likelihood      which covariance the data are likely under
@@ -29,6 +30,7 @@ from .run import Numbers, Run, Section, Unavailable
 MODULES = {
     "path_kl": "exact",
     "lanczos_error": "lanczos_error",
+    "exact_samples": "exact_samples",
     "guidance": "guided",
     "guidance_digits": "guided_digits",
     "likelihood": "likelihood",

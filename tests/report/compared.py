@@ -69,10 +69,10 @@ def value(row: Row, metric: str) -> tuple[float, float]:
     return mean, error or 0.0
 
 
-def best(rows: list[Row], family: str, budget: float) -> Row | None:
-    """The row of the family with the least Fréchet distance for at most so many model evaluations."""
+def best(rows: list[Row], family: str, budget: float, metric: str = "frechet") -> Row | None:
+    """The row of the family with the least distance for at most so many model evaluations."""
     within = [row for row in rows if row["family"] == family and row["evaluations"] <= budget]
-    return min(within, key=lambda row: value(row, "frechet")[0], default=None)
+    return min(within, key=lambda row: value(row, metric)[0], default=None)
 
 
 def verdict(row: Row, other: Row, metric: str) -> int:
@@ -129,7 +129,7 @@ def _at_budget(name: str, rows: list[Row], budget: int) -> str | None:
 
 
 def _frechet(row: Row) -> str:
-    return _with_error(*value(row, "frechet"))
+    return with_error(*value(row, "frechet"))
 
 
 def _described(full: Row, other: Row) -> str:
@@ -168,7 +168,7 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
     for panel, (across, label) in zip(panels, ACROSS.items(), strict=True):
         panel.axhline(real, color=FLOOR, linestyle=":", linewidth=1.5)
         panel.axhspan(real - (real_error or 0), real + (real_error or 0), color=FLOOR, alpha=0.2, linewidth=0)
-        _draw(panel, drawn, across, metric)
+        draw_lines(panel, drawn, across, metric)
         most = max(row[across] for row in drawn)
         ticks = {row["steps"] for row in drawn} if across == "steps" else {5, 10, 20, 50, 100, 200}
         panel.set_xscale("log")
@@ -183,11 +183,11 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
         panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panels[0].yaxis.set_minor_locator(NullLocator())
     else:
-        _scale_around_zero(panels[0], [value(row, metric) for row in drawn], real - (real_error or 0))
+        scale_around_zero(panels[0], [value(row, metric) for row in drawn], real - (real_error or 0))
     panels[0].yaxis.set_major_formatter("{x:g}")
     panels[0].set_ylabel(METRICS[metric])
     panels[0].annotate("real pictures", (0, real), (4, 3), ("axes fraction", "data"), "offset points", color="#555555")
-    _legend(canvas, panels[0])
+    legend(canvas, panels[0])
     canvas.savefig(file, dpi=140)
     groups = max(len(row["groups"][metric]) for row in rows)
     caption = (
@@ -199,7 +199,7 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
     return Figure(file, f"{about['name']}: {METRICS[metric]}", caption)
 
 
-def _scale_around_zero(panel: Axes, values: list[tuple[float, float]], floor: float) -> None:
+def scale_around_zero(panel: Axes, values: list[tuple[float, float]], floor: float) -> None:
     """For an unbiased distance, which falls below zero where there is none: logarithmic beyond its errors alone."""
     width = max(1e-6, statistics.median(error for _, error in values))
     panel.set_yscale("asinh", linear_width=width)
@@ -209,7 +209,7 @@ def _scale_around_zero(panel: Axes, values: list[tuple[float, float]], floor: fl
     panel.set_yticks([0.0, *(tick for tick in powers if lowest < tick < highest and abs(tick) > 2 * width)])
 
 
-def _legend(canvas: Canvas, panel: Axes) -> None:
+def legend(canvas: Canvas, panel: Axes) -> None:
     """A column for each family."""
     entries = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     columns = [
@@ -221,13 +221,13 @@ def _legend(canvas: Canvas, panel: Axes) -> None:
     height = max(map(len, columns))
     filled = [entry for column in columns for entry in column + [("", column[0][1])] * (height - len(column))]
     labels, handles = zip(*filled, strict=True)
-    legend = canvas.legend(handles, labels, loc="outside lower center", ncols=len(columns), frameon=False, fontsize=9)
-    for text in legend.get_texts():
+    drawn = canvas.legend(handles, labels, loc="outside lower center", ncols=len(columns), frameon=False, fontsize=9)
+    for text in drawn.get_texts():
         if text.get_text() in FAMILIES:
             text.set_fontweight("bold")
 
 
-def _draw(panel: Axes, rows: list[Row], across: str, metric: str) -> None:
+def draw_lines(panel: Axes, rows: list[Row], across: str, metric: str) -> None:
     seen: dict[str, int] = {}
     for id in DRAWN:
         line = sorted((row for row in rows if row["id"] == id), key=lambda row: row[across])
@@ -253,23 +253,28 @@ def _draw(panel: Axes, rows: list[Row], across: str, metric: str) -> None:
 
 
 def _table(about: dict[str, Any], rows: list[Row]) -> Table:
-    head = ("sampler", "steps", "evaluations", *METRICS.values())
+    title = f"{about['name']}: everything that was measured, mean ± standard error"
+    return row_table(title, about, rows, list(METRICS))
+
+
+def row_table(title: str, about: dict[str, Any], rows: list[Row], metrics: list[str]) -> Table:
+    head = ("sampler", "steps", "evaluations", *(METRICS.get(metric, metric) for metric in metrics))
     cells = [
-        (row["name"], str(row["steps"]), f"{row['evaluations']:g}", *(_cell(row["groups"][m]) for m in METRICS))
+        (row["name"], str(row["steps"]), f"{row['evaluations']:g}", *(_cell(row["groups"][m]) for m in metrics))
         for row in rows
     ]
-    cells.append(("real pictures", "", "", *(_cell(about["real"][metric]) for metric in METRICS)))
-    return Table(f"{about['name']}: everything that was measured, mean ± standard error", head, cells)
+    cells.append(("the data themselves", "", "", *(_cell(about["real"][metric]) for metric in metrics)))
+    return Table(title, head, cells)
 
 
 def _cell(groups: list[float]) -> str:
     if not groups:
         return ""
     mean, error = mean_and_error(groups)
-    return _with_error(mean, error or 0.0)
+    return with_error(mean, error or 0.0)
 
 
-def _with_error(mean: float, error: float) -> str:
+def with_error(mean: float, error: float) -> str:
     """The error to two digits, the mean to as many places: ``1.234 ± 0.012``."""
     if error <= 0:
         return f"{mean:.3g}"

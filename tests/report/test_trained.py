@@ -260,7 +260,7 @@ def test_every_row_is_in_the_table_and_every_picture_can_be_read(tmp_path):
     ],
 )
 def test_a_number_has_as_many_places_as_its_error(mean, error, text):
-    assert compared._with_error(mean, error) == text
+    assert compared.with_error(mean, error) == text
 
 
 def test_the_same_numbers_again(measured):
