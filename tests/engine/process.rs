@@ -40,6 +40,15 @@ fn alpha_and_the_ends_of_sigma() {
 }
 
 #[test]
+fn noise_to_signal_is_sigma_for_data_of_the_same_size() {
+    assert_eq!(Process::VarianceExploding.noise_to_signal(14.6), 14.6);
+    assert_eq!(Process::Flow.noise_to_signal(0.75), 3.0);
+    // Pure noise counts as the last level at which a Jacobian is taken: no range without a bound leaves it out.
+    assert_eq!(Process::Flow.noise_to_signal(1.0), Process::Flow.noise_to_signal(0.999));
+    assert!((100.0..10000.0).contains(&Process::Flow.noise_to_signal(1.0)));
+}
+
+#[test]
 fn variance_exploding_at_eta_1_is_the_textbook_kernel() {
     for (_, t, s) in steps().filter(|step| step.0 == Process::VarianceExploding) {
         let step = ReverseStep::new(Process::VarianceExploding, t, s, 1.0);

@@ -98,7 +98,7 @@ pub struct SamplerOptions {
     pub s_noise: f64,
     /// Error of a step's result, relative to it, at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
-    /// Steps that start at a σ below the one or above the other are `other_steps`.
+    /// Steps that start at a σ/α below the one or above the other are `other_steps`.
     pub lanczos_min_sigma: f64,
     pub lanczos_max_sigma: f64,
     pub other_steps: OtherSteps,

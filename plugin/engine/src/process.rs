@@ -23,6 +23,12 @@ impl Process {
         }
     }
 
+    /// σ/α, what x_t is scaled by to be x_0 and noise of this size; where a step's Jacobian is taken, so finite.
+    pub fn noise_to_signal(self, sigma: f64) -> f64 {
+        let sigma = self.jacobian_sigma(sigma);
+        sigma / self.alpha(sigma)
+    }
+
     /// λ = ln(α/σ), half the logarithm of the signal-to-noise ratio; −∞ where α = 0.
     pub fn half_log_snr(self, sigma: f64) -> f64 {
         (self.alpha(sigma) / sigma).ln()

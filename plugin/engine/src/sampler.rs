@@ -61,7 +61,7 @@ pub enum OtherSteps {
 pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
-    /// Steps that start at a σ below the one or above the other are `other_steps`.
+    /// Steps that start at a σ/α below the one or above the other are `other_steps`.
     pub lanczos_min_sigma: f64,
     pub lanczos_max_sigma: f64,
     pub other_steps: OtherSteps,
@@ -254,7 +254,7 @@ impl Options {
 
     /// Whether a step that starts at σ takes the covariance.
     fn in_range(&self, sigma: f64) -> bool {
-        (self.lanczos_min_sigma..=self.lanczos_max_sigma).contains(&sigma)
+        (self.lanczos_min_sigma..=self.lanczos_max_sigma).contains(&self.process.noise_to_signal(sigma))
     }
 
     fn is_multistep(&self, sigma: f64) -> bool {

@@ -4,6 +4,7 @@ use lgs_engine::{
     denoiser::DoubledBatch,
     error::Error,
     jvp::Jvp,
+    process::Process,
     sampler::{sample, Covariance, Options, OtherSteps},
 };
 use tch::Tensor;
@@ -69,6 +70,18 @@ fn outside_its_range_of_sigma_lanczos_costs_nothing() {
             assert_eq!(came, products, "from {low} to {high}, {other_steps:?}");
             assert_eq!(host.evaluations as u64, STEPS + products[2]);
         }
+    }
+}
+
+#[test]
+fn the_range_of_a_flow_is_of_noise_to_signal() {
+    // σ/(1 − σ) is above 100, 3, 1 and 1/3.
+    let sigmas = [1.0, 0.75, 0.5, 0.25, 0.0];
+    for (low, high, products) in [(0.5, 10000.0, 9), (0.5, 5.0, 6), (2.0, 5.0, 3), (0.0, 1.0, 3)] {
+        let mut host = host();
+        let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, process: Process::Flow, ..OPTIONS };
+        run(&mut host, &range, &sigmas);
+        assert_eq!(host.reports[3].jvps, products, "from {low} to {high}");
     }
 }
 

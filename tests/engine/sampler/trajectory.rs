@@ -37,7 +37,8 @@ fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noi
             return denoised;
         }
         let (a, b, v) = kernel(options.process, t, s, options.eta);
-        let outside = t < options.lanczos_min_sigma || t > options.lanczos_max_sigma;
+        let ratio = t / alpha(options.process, t);
+        let outside = ratio < options.lanczos_min_sigma || ratio > options.lanczos_max_sigma;
         x = a * x + b * &denoised;
         if let (true, OtherSteps::Multistep, Some((u, denoised_before))) = (outside, options.other_steps, before) {
             // D where the line through both, in ln(σ/α), is halfway down the step.
@@ -96,7 +97,8 @@ fn steps_outside_the_range_follow_it_too() {
         let x = rng.tensor(&[3, d as i64]) * sigmas[0];
         let noises: Vec<Tensor> = sigmas.iter().map(|_| rng.tensor(&[3, d as i64])).collect();
         // All steps, all but the first, all but the last two, and none of them are Lanczos steps.
-        for (low, high) in [(0.0, 100.0), (0.0, sigmas[1]), (0.25, 100.0), (100.0, 100.0)] {
+        let second = sigmas[1] / alpha(process, sigmas[1]);
+        for (low, high) in [(0.0, 100.0), (0.0, second), (0.25, 100.0), (100.0, 100.0)] {
             for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
                 for eta in ETAS {
                     let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
