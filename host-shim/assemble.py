@@ -53,7 +53,8 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(ROOT / "host-shim" / "comfyui", fresh, ignore=ignored)
-    shutil.copytree(ROOT / "host-shim" / "lgs", fresh / "lgs", ignore=ignored)
+    for package in ("lgs", "batch"):
+        shutil.copytree(ROOT / "host-shim" / package, fresh / package, ignore=ignored)
     shutil.copytree(ROOT / "manifests", fresh / "manifests", ignore=shutil.ignore_patterns("engines.json"))
     (fresh / "models").mkdir()
     for weights in ("digits.safetensors", "digits-diagonal.safetensors"):

@@ -1,0 +1,113 @@
+"""The jobs, one after another, each until its pictures are in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import PurePath
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from .errors import BatchError
+from .host import Host, failure, seconds, succeeded
+from .plan import Graph, Job
+from .store import Store
+
+
+async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
+    """Runs what is not done yet. Raises BatchError at the first job that fails; those before it are kept."""
+    remaining = [job for job in jobs if store.done(job) is None]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(remaining), unit="job") as bar:
+        host.progress = lambda value, most: bar.set_postfix_str(f"step {value} of {most}")
+        queued: list[Job] = []
+        try:
+            for job, following in zip(remaining, [*remaining[1:], None], strict=True):
+                # One ahead, so that ComfyUI does not wait while a picture is fetched.
+                for wanted in filter(None, (job, following)):
+                    if wanted not in queued:
+                        await _submit(host, store, wanted)
+                        queued.append(wanted)
+                await _take(host, store, job)
+                queued.remove(job)
+                bar.update()
+        except (asyncio.CancelledError, BatchError):
+            # A killed batch leaves two jobs in the queue, which the next run finds; one that ends by itself, none.
+            if queued:
+                await _give_up(host, [store.prompt_id(job) for job in queued])
+            raise
+
+
+async def _submit(host: Host, store: Store, job: Job) -> None:
+    try:
+        await host.submit(store.prompt_id(job), job.graph)
+    except BatchError as error:
+        raise BatchError(f"job {job.number} ({job}): {error}") from error
+
+
+async def _take(host: Host, store: Store, job: Job) -> None:
+    """Waits for a job, fetches its pictures and keeps them."""
+    entry = await host.finished(store.prompt_id(job))
+    if not succeeded(entry):
+        raise BatchError(
+            f"job {job.number} ({job}): expected ComfyUI to run it, got an error. {failure(entry)} Mend the workflow "
+            "or leave this setting out, and run the command again: the pictures that are finished are kept."
+        )
+    files = saved_files(entry)
+    if not files:
+        raise BatchError(
+            "expected the workflow to save a picture, got a run without any. Add a SaveImage node to the workflow."
+        )
+    ran = entry["prompt"][2]  # not job.graph: ComfyUI converts types and puts new nodes in the place of old ones
+    contents = []
+    for file in files:
+        content = await host.picture(file)
+        contents.append((content, PurePath(file["filename"]).suffix, _size_of_right_picture(content, file, job, ran)))
+    store.keep(job, contents, seconds(entry))
+
+
+async def _give_up(host: Host, prompt_ids: list[str]) -> None:
+    try:
+        await host.cancel(prompt_ids)
+    except BatchError:
+        return  # the server is gone, which the error that ends the batch says
+
+
+def saved_files(entry: dict) -> list[dict]:
+    """The pictures that a run saved, or, of a workflow that saves none, those that it previewed."""
+    outputs = sorted(entry["outputs"].items())
+    files = [file for _, output in outputs for file in output.get("images", [])]
+    return [file for file in files if file.get("type") == "output"] or files
+
+
+def _size_of_right_picture(content: bytes, file: dict, job: Job, ran: Graph) -> tuple[int, int]:
+    """The (width, height) of a picture, once it is known to be whole and that of this job.
+
+    ComfyUI names its files by counting those in its output folder, and remembers what it has made by these names:
+    where files were deleted in between, a name may have become another job's. A PNG says whose it is.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+            metadata = getattr(picture, "text", {}).get("prompt")
+            size = picture.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise BatchError(
+            f"job {job.number} ({job}): expected a whole picture as {file['filename']}, got {len(content)} bytes that "
+            f"cannot be read ({error}). Is the disk of the machine that runs ComfyUI full?"
+        ) from error
+    if metadata is not None and not same_graph(json.loads(metadata), ran):
+        raise BatchError(
+            f"job {job.number} ({job}): expected its picture as {file['filename']}, got that of another run: files "
+            "were deleted from ComfyUI's output folder while it ran. Restart ComfyUI and run the same command again: "
+            "the pictures that are finished are kept."
+        )
+    return size
+
+
+def same_graph(one: Graph, other: Graph) -> bool:
+    """Whether two graphs are the same but for what ComfyUI adds to a node when it runs it (``is_changed``)."""
+    return {n: (one[n]["class_type"], one[n]["inputs"]) for n in one} == {
+        n: (other[n]["class_type"], other[n]["inputs"]) for n in other
+    }
