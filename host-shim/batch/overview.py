@@ -45,12 +45,13 @@ def table(axes: list[Axis], done: list[tuple[Job, Done]]) -> str:
 def contact_sheet(store: Store, axes: list[Axis], done: list[tuple[Job, Done]]) -> Image.Image:
     """All pictures in the order of the jobs, each under the values of its settings.
 
-    A row for each value of the axes but the last where the last is short enough to be one.
+    A row is a job's pictures where each job made several, else the values of the last axis, if they are few enough.
     """
     pictures = [(job, picture) for job, found in done for picture in found.pictures]
     varying = [axis.label for axis in axes if len(axis.values) > 1]
-    columns = len(axes[-1].values) if axes else 1
-    if not 1 < columns <= MOST_COLUMNS or len(pictures) != len(done):
+    counts = {len(found.pictures) for _, found in done}
+    columns = max(counts) if counts != {1} else len(axes[-1].values) if axes else 1
+    if not 1 < columns <= MOST_COLUMNS or len(counts) > 1:
         columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     cell = min(CELL, max(SMALLEST_CELL, SHEET_SIDE // max(columns, rows) - MARGIN))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+from itertools import zip_longest
 from pathlib import PurePath
 
 from PIL import Image, UnidentifiedImageError
@@ -21,22 +23,21 @@ async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
     remaining = [job for job in jobs if store.done(job) is None]
     with tqdm(total=len(jobs), initial=len(jobs) - len(remaining), unit="job") as bar:
         host.progress = lambda value, most: bar.set_postfix_str(f"step {value} of {most}")
-        queued: list[Job] = []
-        try:
-            for job, following in zip(remaining, [*remaining[1:], None], strict=True):
-                # One ahead, so that ComfyUI does not wait while a picture is fetched.
-                for wanted in filter(None, (job, following)):
-                    if wanted not in queued:
-                        await _submit(host, store, wanted)
-                        queued.append(wanted)
+        for job, following in zip_longest(remaining, remaining[1:]):
+            try:
+                await _submit(host, store, job)
+                if following is not None:
+                    # One ahead, so that ComfyUI does not wait while a picture is fetched. What is wrong with it is
+                    # said when its turn comes and it is submitted again; this one is still to be had.
+                    with contextlib.suppress(BatchError):
+                        await _submit(host, store, following)
                 await _take(host, store, job)
-                queued.remove(job)
-                bar.update()
-        except (asyncio.CancelledError, BatchError):
-            # A killed batch leaves two jobs in the queue, which the next run finds; one that ends by itself, none.
-            if queued:
-                await _give_up(host, [store.prompt_id(job) for job in queued])
-            raise
+            except (asyncio.CancelledError, BatchError):
+                # A killed batch leaves both in the queue, where the next run finds them; this one can do better.
+                with contextlib.suppress(BatchError):  # the server may be what failed
+                    await host.cancel([store.prompt_id(left) for left in (job, following) if left is not None])
+                raise
+            bar.update()
 
 
 async def _submit(host: Host, store: Store, job: Job) -> None:
@@ -65,13 +66,6 @@ async def _take(host: Host, store: Store, job: Job) -> None:
         content = await host.picture(file)
         contents.append((content, PurePath(file["filename"]).suffix, _size_of_right_picture(content, file, job, ran)))
     store.keep(job, contents, seconds(entry))
-
-
-async def _give_up(host: Host, prompt_ids: list[str]) -> None:
-    try:
-        await host.cancel(prompt_ids)
-    except BatchError:
-        return  # the server is gone, which the error that ends the batch says
 
 
 def saved_files(entry: dict) -> list[dict]:

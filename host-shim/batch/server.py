@@ -19,17 +19,17 @@ START_SECONDS = 300
 STOP_SECONDS = 20
 
 GUARD = """
-import subprocess, sys, threading
+import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
 def end_with_the_batch():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     server.terminate()
     try:
         server.wait(float(sys.argv[1]))
     except subprocess.TimeoutExpired:
         server.kill()
 threading.Thread(target=end_with_the_batch, daemon=True).start()
-sys.exit(server.wait())
+os._exit(server.wait() & 255)
 """
 """A process between this one and the server, with a pipe from here as its stdin. When this process ends, in
 whatever way, the system closes the pipe. A server that outlived a killed batch would keep its memory."""
