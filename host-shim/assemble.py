@@ -56,6 +56,8 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     for package in ("lgs", "batch"):
         shutil.copytree(ROOT / "host-shim" / package, fresh / package, ignore=ignored)
     shutil.copytree(ROOT / "manifests", fresh / "manifests", ignore=shutil.ignore_patterns("engines.json"))
+    for page in (fresh / "web" / "docs").glob("*/en.md"):
+        shutil.copy2(page, page.parent.with_suffix(".md"))  # what the front end shows for all other languages
     (fresh / "models").mkdir()
     for weights in ("digits.safetensors", "digits-diagonal.safetensors"):
         shutil.copy2(ROOT / "tests" / "models" / weights, fresh / "models")

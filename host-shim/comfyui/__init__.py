@@ -5,11 +5,18 @@ Nothing here loads the native library: that happens when LGS Sampler first runs,
 nodes are listed, and say what is wrong, on a machine where the library cannot be loaded.
 """
 
+import logging
+import tomllib
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 from .demo_model import LGSDemoModel
 from .load_diagonal import LGSLoadDiagonal
 from .sampler import LGSSampler
+
+WEB_DIRECTORY = "./web"
+"""Served by ComfyUI: help pages, as docs/NODE/LANGUAGE.md."""
 
 
 class LGSExtension(ComfyExtension):
@@ -21,4 +28,6 @@ class LGSExtension(ComfyExtension):
 
 async def comfy_entrypoint() -> LGSExtension:
     """Called by ComfyUI when it loads the pack."""
+    project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    logging.info("%s %s", project["name"], project["version"])
     return LGSExtension()

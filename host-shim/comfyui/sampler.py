@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from . import lgs
 from .kernels import differentiable_kernels
+from .lgs._engine import engine
 from .process import forward_process, noise_scale
 from .schema import node_schema
 
@@ -31,6 +32,7 @@ class LGSSampler(io.ComfyNode):
     @classmethod
     def execute(cls, diagonal: Diagonal | None = None, **inputs) -> io.NodeOutput:
         # What is wrong is reported here, by the node that holds it, not while sampling.
+        engine()
         options = lgs.Options(**inputs)
         if options.covariance == "diagonal-learned" and diagonal is None:
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,21 +89,6 @@ def comfy(server: ComfyServer) -> Client:
 def server_with_fused_attention(servers: Servers, pack: Path) -> ComfyServer:
     """A server that uses PyTorch's fused attention, as it does by itself on an NVIDIA GPU."""
     return servers.running(pack, "--use-pytorch-cross-attention")
-
-
-@pytest.fixture(scope="session")
-def pack_without_library(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pack with nothing in ``bin``, as on a machine that there is no build for."""
-    copy = tmp_path_factory.mktemp("without_library") / "comfyui-lgs"
-    shutil.copytree(pack, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.rmtree(copy / "bin")
-    (copy / "bin").mkdir()
-    return copy
-
-
-@pytest.fixture
-def comfy_without_library(servers: Servers, pack_without_library: Path) -> Client:
-    return Client(servers.running(pack_without_library).address)
 
 
 @pytest.fixture

@@ -1,0 +1,215 @@
+"""The shipped example workflows, declared once, and the program that writes their files.
+
+    COMFYUI_PATH=... COMFYUI_PYTHON=... PYTHONPATH=tests python -m comfyui.examples
+
+writes ``host-shim/comfyui/example_workflows/``: of each workflow the editor's format, the API format in ``api/``, and a
+thumbnail, which is what the very graph draws with the bundled digit model in the place of the checkpoint. Run it after
+a new input of LGS Sampler. The graph of ``lgs_demo_digits`` was laid out by hand; only its thumbnail is made here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import graphs
+from .client import Client
+from .editor_format import to_editor
+from .server import ComfyServer
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "host-shim" / "comfyui" / "example_workflows"
+
+CHECKPOINT, POSITIVE, NEGATIVE, EMPTY, NOISE, GUIDER, LGS, SIGMAS, SAMPLING, DECODE, SAVE = map(str, range(1, 12))
+LOAD, ENCODE, MASK = "12", "13", "14"
+THUMBNAIL = 400
+"""Pixels, the longer side, about."""
+
+HOW = (
+    "Choose a checkpoint of your own in Load Checkpoint: any Stable Diffusion 1.5 model. "
+    "Other models work as well, with their own loader, latent and cfg.\n\n"
+)
+ADVICE = (
+    "LGS Sampler: each Lanczos step costs one more evaluation of the model in each step above *lanczos from sigma*."
+)
+
+
+def txt2img() -> dict:
+    """SD 1.5 from noise."""
+    return {
+        CHECKPOINT: _node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors"),
+        POSITIVE: _node(
+            "CLIPTextEncode", clip=[CHECKPOINT, 1], text="a lighthouse on a cliff, evening light, photograph"
+        ),
+        NEGATIVE: _node("CLIPTextEncode", clip=[CHECKPOINT, 1], text="text, watermark"),
+        EMPTY: _node("EmptyLatentImage", width=512, height=512, batch_size=1),
+        NOISE: _node("RandomNoise", noise_seed=1),
+        GUIDER: _node("CFGGuider", model=[CHECKPOINT, 0], positive=[POSITIVE, 0], negative=[NEGATIVE, 0], cfg=5.0),
+        LGS: _node("LGSSampler", lanczos_steps=1, lanczos_min_sigma=0.5),
+        SIGMAS: _node("BasicScheduler", model=[CHECKPOINT, 0], scheduler="karras", steps=12, denoise=1.0),
+        **_sampled(LGS, SAMPLING, DECODE),
+        SAVE: _node("SaveImage", images=[DECODE, 0], filename_prefix="lgs_txt2img"),
+    }
+
+
+def img2img() -> dict:
+    """The same from an image, in the later part of the noise levels."""
+    graph = txt2img()
+    del graph[EMPTY]
+    graph[LOAD] = _node("LoadImage", image="example.png")
+    graph[ENCODE] = _node("VAEEncode", pixels=[LOAD, 0], vae=[CHECKPOINT, 2])
+    graph[SIGMAS]["inputs"]["denoise"] = 0.6
+    graph[SAMPLING]["inputs"]["latent_image"] = [ENCODE, 0]
+    graph[SAVE]["inputs"]["filename_prefix"] = "lgs_img2img"
+    return graph
+
+
+def inpaint() -> dict:
+    """The same where the image's mask is."""
+    graph = img2img()
+    graph[MASK] = _node("SetLatentNoiseMask", samples=[ENCODE, 0], mask=[LOAD, 1])
+    graph[SIGMAS]["inputs"]["denoise"] = 1.0
+    graph[SAMPLING]["inputs"]["latent_image"] = [MASK, 0]
+    graph[SAVE]["inputs"]["filename_prefix"] = "lgs_inpaint"
+    return graph
+
+
+def compare_samplers() -> dict:
+    """Three samplers on the same noise, guider and noise levels, side by side in one picture."""
+    graph = txt2img()
+    graph["20"] = _node("KSamplerSelect", sampler_name="euler_ancestral")
+    graph["21"] = _node("KSamplerSelect", sampler_name="dpmpp_2m_sde")
+    graph |= _sampled("20", "22", "23") | _sampled("21", "24", "25")
+    beside = {"direction": "right", "match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
+    graph["26"] = _node("ImageStitch", image1=["23", 0], image2=["25", 0], **beside)
+    graph["27"] = _node("ImageStitch", image1=["26", 0], image2=[DECODE, 0], **beside)
+    graph[SAVE] = _node("SaveImage", images=["27", 0], filename_prefix="lgs_compare_samplers")
+    return graph
+
+
+EXAMPLES = {
+    "lgs_txt2img": (txt2img, HOW + ADVICE),
+    "lgs_img2img": (
+        img2img,
+        HOW + "Choose an image of your own in Load Image; *denoise* says how much changes.\n\n" + ADVICE,
+    ),
+    "lgs_inpaint": (
+        inpaint,
+        HOW + "Choose an image in Load Image, right-click it, *Open in MaskEditor*, and paint over what is to change. "
+        "The rest stays as it is.\n\n" + ADVICE,
+    ),
+    "lgs_compare_samplers": (
+        compare_samplers,
+        HOW
+        + "From left to right: euler_ancestral, dpmpp_2m_sde, LGS Sampler, from the same noise in as many steps.\n\n"
+        + ADVICE,
+    ),
+}
+
+
+def with_digits(graph: dict, digits: str) -> dict:
+    """A copy with the bundled model in the place of the checkpoint, its prompts and its empty latent."""
+    graph = copy.deepcopy(graph)
+    demo = {(CHECKPOINT, 0): 0, (POSITIVE, 0): 1, (NEGATIVE, 0): 2, (CHECKPOINT, 2): 3, (EMPTY, 0): 4}
+    for node in (POSITIVE, NEGATIVE, EMPTY):
+        graph.pop(node, None)
+    graph[CHECKPOINT] = _node("LGSDemoModel", digits=digits)
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and tuple(value) in demo:
+                node["inputs"][name] = [CHECKPOINT, demo[tuple(value)]]
+    graph[GUIDER]["inputs"]["cfg"] = 1.0
+    return graph
+
+
+def put_input(server: ComfyServer, picture: Tensor, mask: Tensor | None = None) -> None:
+    """Puts grey levels (height, width), 0..255, where LoadImage finds them; transparent where ``mask`` is true."""
+    alpha = torch.full_like(picture, 255) if mask is None else torch.where(mask, 0, 255)
+    levels = torch.stack([picture, picture, picture, alpha], dim=-1).byte().numpy()
+    Image.fromarray(levels, "RGBA").save(server.folder / "input" / "example.png")
+
+
+def right_half(picture: Tensor) -> Tensor:
+    """The mask of the right half of a picture (height, width)."""
+    mask = torch.zeros_like(picture, dtype=torch.bool)
+    mask[:, picture.shape[1] // 2 :] = True
+    return mask
+
+
+def _node(class_type: str, **inputs: object) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def _sampled(sampler: str, sampling: str, decode: str) -> dict:
+    """A sampler's run on the noise, guider and noise levels that all share, and its picture."""
+    shared = {"noise": [NOISE, 0], "guider": [GUIDER, 0], "sigmas": [SIGMAS, 0], "latent_image": [EMPTY, 0]}
+    return {
+        sampling: _node("SamplerCustomAdvanced", sampler=[sampler, 0], **shared),
+        decode: _node("VAEDecode", samples=[sampling, 0], vae=[CHECKPOINT, 2]),
+    }
+
+
+def complete(infos: dict[str, dict], graph: dict) -> dict:
+    """A copy in which LGS Sampler's inputs that the declaration leaves out have their defaults, as the editor posts."""
+    graph = copy.deepcopy(graph)
+    options = infos["LGSSampler"]["input"]["optional"]
+    for node in graph.values():
+        if node["class_type"] == "LGSSampler":
+            defaults = {name: entry[1]["default"] for name, entry in options.items() if "default" in entry[1]}
+            node["inputs"] = defaults | node["inputs"]
+    return graph
+
+
+def _sheet(pictures: Tensor, columns: int) -> Image.Image:
+    """Grey levels (n, height, width) in rows, each pixel a square."""
+    rows = [torch.cat(list(row), dim=1) for row in pictures.split(columns)]
+    sheet = Image.fromarray(torch.cat(rows).byte().numpy()).convert("RGB")
+    scale = max(1, THUMBNAIL // max(sheet.size))
+    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+
+
+def _thumbnails(server: ComfyServer, comfy: Client, pack: Path) -> dict[str, Image.Image]:
+    made = {"lgs_demo_digits": _sheet(comfy.run(graphs.example(pack)).images, 5)}
+    made["lgs_txt2img"] = _sheet(comfy.run(with_digits(txt2img(), "2684")).images, 2)
+    start = comfy.run(with_digits(txt2img(), "7")).images[0]
+    put_input(server, start)
+    made["lgs_img2img"] = _sheet(torch.stack([start, comfy.run(with_digits(img2img(), "2")).images[0]]), 2)
+    put_input(server, start, right_half(start))
+    painted = torch.where(right_half(start), 128.0, start)
+    made["lgs_inpaint"] = _sheet(torch.stack([painted, comfy.run(with_digits(inpaint(), "7")).images[0]]), 2)
+    made["lgs_compare_samplers"] = _sheet(comfy.run(with_digits(compare_samplers(), "2684")).images, 1)
+    return made
+
+
+def main() -> None:
+    pack = ROOT / "dist" / "comfyui-lgs"
+    with tempfile.TemporaryDirectory() as folder:
+        checkout, python = Path(os.environ["COMFYUI_PATH"]), os.environ.get("COMFYUI_PYTHON", sys.executable)
+        server = ComfyServer(checkout, python, pack, Path(folder))
+        server.start()
+        try:
+            comfy = Client(server.address)
+            infos = comfy.get_json("/object_info")
+            for name, (declared, note) in EXAMPLES.items():
+                graph = complete(infos, declared())
+                for file, content in (
+                    (FOLDER / f"{name}.json", to_editor(infos, graph, name, note)),
+                    (FOLDER / "api" / f"{name}.json", graph),
+                ):
+                    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            for name, picture in _thumbnails(server, comfy, pack).items():
+                picture.save(FOLDER / f"{name}.jpg", quality=90)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

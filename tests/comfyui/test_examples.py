@@ -1,0 +1,108 @@
+"""The shipped example workflows: found by the template browser, the same in both formats, and run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from . import examples
+from .client import Client
+from .editor_format import to_api
+from .graphs import assert_read, with_inputs
+from .server import ComfyServer
+
+NAMES = ["lgs_demo_digits", *examples.EXAMPLES]
+ROUNDING = 1.0
+"""Grey levels that an untouched pixel may differ by: saved, loaded and saved again."""
+
+
+@pytest.fixture(scope="module")
+def infos_by_address() -> dict[str, dict]:
+    return {}
+
+
+@pytest.fixture
+def infos(comfy: Client, infos_by_address: dict[str, dict]) -> dict[str, dict]:
+    """What the host says of all nodes."""
+    if comfy.address not in infos_by_address:
+        infos_by_address[comfy.address] = comfy.get_json("/object_info")
+    return infos_by_address[comfy.address]
+
+
+def posted(pack: Path, name: str) -> dict:
+    return json.loads((pack / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_all_are_listed_as_templates(comfy: Client):
+    assert {pack: sorted(names) for pack, names in comfy.get_json("/workflow_templates").items()} == {
+        "comfyui-lgs": sorted(NAMES)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_template_has_a_workflow_and_a_thumbnail(comfy: Client, name: str):
+    assert comfy.get_json(f"/api/workflow_templates/comfyui-lgs/{name}.json")["version"] == 0.4
+    thumbnail = Image.open(io.BytesIO(comfy.get(f"/api/workflow_templates/comfyui-lgs/{name}.jpg")))
+    assert thumbnail.format == "JPEG" and 200 <= max(thumbnail.size) <= 512
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_formats_are_one_graph(comfy: Client, infos: dict, pack: Path, name: str):
+    workflow = comfy.get_json(f"/api/workflow_templates/comfyui-lgs/{name}.json")
+    assert to_api(infos, workflow) == posted(pack, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_agree_with_the_nodes(comfy: Client, name: str):
+    workflow = comfy.get_json(f"/api/workflow_templates/comfyui-lgs/{name}.json")
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) == workflow["last_node_id"]
+    for number, source, slot, target, entry, kind in workflow["links"]:
+        output, wired = nodes[source]["outputs"][slot], nodes[target]["inputs"][entry]
+        assert number in output["links"] and wired["link"] == number <= workflow["last_link_id"]
+        assert kind == output["type"] == wired["type"]
+    ends = [entry["link"] for node in nodes.values() for entry in node["inputs"] if entry["link"] is not None]
+    assert sorted(ends) == sorted(link[0] for link in workflow["links"])
+
+
+@pytest.mark.parametrize("name", examples.EXAMPLES)
+def test_files_are_what_is_declared(infos: dict, pack: Path, name: str):
+    declared, _ = examples.EXAMPLES[name]
+    assert posted(pack, name) == examples.complete(infos, declared()), "run python -m comfyui.examples again"
+
+
+def test_from_noise(comfy: Client, pack: Path):
+    graph = examples.with_digits(posted(pack, "lgs_txt2img"), "0123456789")
+    assert_read(comfy.run(with_inputs(graph, noise_seed=5)).images, "0123456789")
+
+
+def test_from_an_image(comfy: Client, server: ComfyServer, pack: Path):
+    start = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "7")).images[0]
+    examples.put_input(server, start)
+    graph = with_inputs(examples.with_digits(posted(pack, "lgs_img2img"), "2"), noise_seed=5)
+    little, much = (comfy.run(with_inputs(graph, denoise=denoise)).images[0] for denoise in (0.2, 0.9))
+    assert (little - start).norm() < 0.2 * start.norm() < (much - start).norm()
+
+
+def test_behind_a_mask(comfy: Client, server: ComfyServer, pack: Path):
+    start = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "7")).images[0]
+    mask = examples.right_half(start)
+    examples.put_input(server, start, mask)
+    graph = examples.with_digits(posted(pack, "lgs_inpaint"), "7")
+    painted = comfy.run(with_inputs(graph, noise_seed=3)).images[0]
+    assert (painted - start)[~mask].abs().max() <= ROUNDING
+    assert (painted - start)[mask].abs().max() > 50
+
+
+def test_samplers_side_by_side(comfy: Client, pack: Path):
+    beside = comfy.run(examples.with_digits(posted(pack, "lgs_compare_samplers"), "2684")).images
+    alone = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "2684")).images
+    euler, dpmpp, lgs = beside.split(32, dim=2)
+    assert torch.equal(lgs, alone)
+    for one, other in ((euler, dpmpp), (dpmpp, lgs), (euler, lgs)):
+        assert (one - other).abs().mean() > 1

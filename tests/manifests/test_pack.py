@@ -1,0 +1,66 @@
+"""What the registry and a reader of the help pages are told agrees with the manifest and the build."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lgs import _native
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = _native.HOME
+NODES = json.loads((PACK / "manifests" / "nodes.json").read_text(encoding="utf-8"))["nodes"]
+PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_version_is_the_librarys():
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]
+    assert PROJECT["project"]["version"] == workspace["version"] == _native.library().version
+
+
+def test_nothing_is_installed_into_the_host():
+    assert PROJECT["project"]["dependencies"] == []
+    assert not (PACK / "requirements.txt").exists() and not (PACK / "install.py").exists()
+
+
+def test_the_registrys_rules():
+    """docs.comfy.org/registry/specifications."""
+    name, comfy = PROJECT["project"]["name"], PROJECT["tool"]["comfy"]
+    assert re.fullmatch(r"[A-Za-z]([-_.]?[A-Za-z0-9])*", name) and len(name) < 100 and "comfyui" not in name.lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["project"]["version"])
+    assert comfy["PublisherId"] and comfy["DisplayName"]
+    assert comfy["requires-comfyui"] == ">=0.3.64"
+    assert all((PACK / folder).is_dir() for folder in comfy["includes"])
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node["id"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_help_page_names_every_input_and_output(node: dict, language: str):
+    page = (PACK / "web" / "docs" / node["id"] / f"{language}.md").read_text(encoding="utf-8")
+    shown = [entry for entry in node["inputs"] if entry.get("source") != "model"] + node.get("sockets", [])
+    for entry in shown:
+        assert f"| {entry['display_name']} |" in page, entry["id"]
+    for output in node["outputs"]:
+        assert f"| {output['display_name']} |" in page or f"**{output['display_name']}**" in page
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node["id"])
+def test_help_page_in_other_languages_is_the_english_one(node: dict):
+    docs = PACK / "web" / "docs"
+    assert (docs / f"{node['id']}.md").read_bytes() == (docs / node["id"] / "en.md").read_bytes()
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node["id"])
+def test_common_inputs_come_first(node: dict):
+    advanced = [entry.get("advanced", False) for entry in node["inputs"] if entry.get("source") != "model"]
+    assert advanced == sorted(advanced)
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node["id"])
+def test_every_node_can_be_searched_for_and_says_what_its_inputs_do(node: dict):
+    assert node["search_aliases"]
+    assert all(entry["tooltip"] for entry in node["inputs"])
