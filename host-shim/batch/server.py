@@ -1,4 +1,4 @@
-"""A ComfyUI that is started for one batch, and ends with it, even where that is killed."""
+"""A ComfyUI that is started from here, and ends with this process, even where that is killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,67 +20,100 @@ STOP_SECONDS = 20
 GUARD = """
 import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
-def end_with_the_batch():
+def end_with_the_one_who_started_it():
     os.read(0, 1)
     server.terminate()
     try:
         server.wait(float(sys.argv[1]))
     except subprocess.TimeoutExpired:
         server.kill()
-threading.Thread(target=end_with_the_batch, daemon=True).start()
+threading.Thread(target=end_with_the_one_who_started_it, daemon=True).start()
 os._exit(server.wait() & 255)
 """
 """A process between this one and the server, with a pipe from here as its stdin. When this process ends, in
 whatever way, the system closes the pipe. A server that outlived a killed batch would keep its memory."""
 
 
-@contextlib.contextmanager
-def started(checkout: Path, python: str, arguments: list[str], log: Path) -> Iterator[str]:
-    """Starts the ComfyUI of a checkout on a loopback port; gives its address. Raises BatchError."""
-    if not (checkout / "main.py").is_file():
-        raise BatchError(f"--comfyui {checkout}: expected the folder of ComfyUI, which holds main.py, got another.")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"127.0.0.1:{port}"
-    command = [python, "main.py", "--listen=127.0.0.1", f"--port={port}", "--disable-auto-launch", *arguments]
-    if Path(python).exists():
-        python = str(Path(python).absolute())  # relative to here, not to the checkout
-    with writing(log):
-        out = log.open("wb")
-    with out:
-        guard = subprocess.Popen(
-            [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), *command],
-            cwd=checkout,
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # or Ctrl-C would end the server before the batch has stopped
-        )
-    try:
-        _wait_until_ready(guard, address, log)
-        yield address
-    finally:
-        guard.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            guard.wait(STOP_SECONDS)
+class Server:
+    """One ComfyUI on a loopback port: `start`, then `stop`, whatever happened in between."""
 
+    def __init__(
+        self, checkout: Path, python: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None
+    ):
+        if Path(python).exists():
+            python = str(Path(python).absolute())  # relative to here, not to the checkout
+        self.checkout = checkout
+        self.log = log
+        self.environment = environment
+        self.address = f"127.0.0.1:{_free_port()}"
+        port = self.address.split(":")[1]
+        self.command = [python, "main.py", "--listen=127.0.0.1", f"--port={port}", "--disable-auto-launch", *arguments]
+        self.process: subprocess.Popen | None = None
 
-def _wait_until_ready(guard: subprocess.Popen, address: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if guard.poll() is not None:
-            raise BatchError(
-                f"expected ComfyUI to start, and it ended with status {guard.returncode}. Does --python have ComfyUI's "
-                f"requirements? The end of its log, {log}:\n{_tail(log)}"
+    def start(self) -> None:
+        """Returns once the server answers. Raises BatchError, with the end of the log, if it does not start."""
+        if not (self.checkout / "main.py").is_file():
+            raise BatchError(f"{self.checkout}: expected the folder of ComfyUI, which holds main.py, got another.")
+        with writing(self.log):
+            out = self.log.open("wb")
+        with out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), *self.command],
+                cwd=self.checkout,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # or Ctrl-C would end the server before the batch has stopped
             )
         try:
-            urllib.request.urlopen(f"http://{address}/system_stats", timeout=5).close()
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends the server: politely, then not."""
+        if self.process is None:
             return
-        except OSError:  # URLError is one
-            time.sleep(0.25)
-    raise BatchError(f"expected ComfyUI to answer within {START_SECONDS} s, got nothing. Its log, {log}:\n{_tail(log)}")
+        self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise BatchError(
+                    f"expected ComfyUI to start, and it ended with status {self.process.returncode}. Does "
+                    f"{self.command[0]} have the requirements of {self.checkout}? {self.log_tail()}"
+                )
+            try:
+                urllib.request.urlopen(f"http://{self.address}/system_stats", timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.25)
+        raise BatchError(f"expected ComfyUI to answer within {START_SECONDS} s, got nothing. {self.log_tail()}")
+
+    def log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def log_tail(self, lines: int = 20) -> str:
+        return "\n".join([f"The end of its log, {self.log}:", *self.log_text().splitlines()[-lines:]])
 
 
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+@contextlib.contextmanager
+def started(checkout: Path, python: str, arguments: list[str], log: Path) -> Iterator[str]:
+    """Starts the ComfyUI of a checkout; gives its address. Raises BatchError."""
+    server = Server(checkout, python, arguments, log)
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from batch.errors import BatchError
+
 from . import graphs
 from .client import Client
 from .server import ComfyServer
@@ -45,7 +47,7 @@ class Servers:
             self.server = ComfyServer(checkout, python, pack, self.folders.mktemp("comfyui"), *arguments)
             try:
                 self.server.start()
-            except RuntimeError as error:
+            except BatchError as error:
                 self.failure = str(error)
                 raise
             self.serves = (pack, *arguments)

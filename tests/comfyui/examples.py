@@ -3,8 +3,10 @@
     COMFYUI_PATH=... COMFYUI_PYTHON=... PYTHONPATH=tests python -m comfyui.examples
 
 writes ``host-shim/comfyui/example_workflows/``: of each workflow the editor's format, the API format in ``api/``, and a
-thumbnail, which is what the very graph draws with the bundled digit model in the place of the checkpoint. Run it after
-a new input of LGS Sampler. The graph of ``lgs_demo_digits`` was laid out by hand; only its thumbnail is made here.
+thumbnail, which is what the very graph draws with the bundled digit model in the place of the checkpoint; one of these
+is the pack's icon as well. Run it after a new input of LGS Sampler, with the oldest ComfyUI that is supported, so that
+no workflow has what that one does not know. The graph of ``lgs_demo_digits`` was laid out by hand; only its thumbnail
+is made here.
 """
 
 from __future__ import annotations
@@ -207,6 +209,8 @@ def main() -> None:
                     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             for name, picture in _thumbnails(server, comfy, pack).items():
                 picture.save(FOLDER / f"{name}.jpg", quality=90)
+                if name == "lgs_txt2img":
+                    picture.convert("L").save(FOLDER.parent / "web" / "icon.png")
         finally:
             server.stop()
 

@@ -155,7 +155,7 @@ def test_server_dies(batch: Batch, servers: Servers, pack: Path):
 def test_server_of_its_own_ends_with_it(batch: Batch, server: ComfyServer, servers: Servers):
     servers.stop()
     python, _, *arguments = server.command
-    own = [argument for argument in arguments if not argument.startswith("--port")]
+    own = [argument for argument in arguments if not argument.startswith("--port")]  # it takes another
     command = ("--set", "noise_seed=1..12", "--comfyui", str(server.checkout), "--python", python, "--", *own)
     batch.kill_when(batch.start(*command), 3)
     gone = time.monotonic() + 30
@@ -167,6 +167,21 @@ def test_server_of_its_own_ends_with_it(batch: Batch, server: ComfyServer, serve
     status, output = batch.run(*command)
     assert status == 0, output
     assert len(batch.pictures()) == len(batch.table()) == 12
+
+
+def test_stopped_by_hand_it_leaves_nothing_queued(batch: Batch, server: ComfyServer, comfy: Client):
+    command = ("--server", server.address, "--set", "noise_seed=1..20")
+    process = batch.start(*command)
+    while len(batch.records()) < 3:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130 and "run the same command again" in output and "Traceback" not in output
+    while comfy.get_json("/queue")["queue_running"]:
+        time.sleep(0.01)
+    assert not comfy.get_json("/queue")["queue_pending"]
+    assert batch.run(*command)[0] == 0
+    assert len(batch.pictures()) == len(batch.table()) == 20
 
 
 @pytest.mark.parametrize(
