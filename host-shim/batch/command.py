@@ -45,7 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--server", default="127.0.0.1:8188", metavar="HOST:PORT", help="a running ComfyUI (default: %(default)s)"
+        "--server",
+        default="127.0.0.1:8188",
+        metavar="ADDRESS",
+        help="a running ComfyUI: host:port or a URL (default: %(default)s)",
     )
     where.add_argument(
         "--comfyui",

@@ -28,6 +28,7 @@ class Host:
     def __init__(self, session: aiohttp.ClientSession, address: str, client_id: str):
         self.session = session
         self.address = address
+        self.url = (address if "://" in address else f"http://{address}").rstrip("/")
         self.client_id = client_id
         self.progress: Progress = lambda value, most: None
         self._something_ended = asyncio.Event()
@@ -95,9 +96,7 @@ class Host:
         Nothing depends on it, so when it breaks this ends, and the next request says what is wrong.
         """
         try:
-            async with self.session.ws_connect(
-                f"ws://{self.address}/ws", params={"clientId": self.client_id}
-            ) as socket:
+            async with self.session.ws_connect(f"{self.url}/ws", params={"clientId": self.client_id}) as socket:
                 async for message in socket:
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         continue  # previews
@@ -120,7 +119,7 @@ class Host:
     @asynccontextmanager
     async def _request(self, method: str, path: str, **content) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self.session.request(method, f"http://{self.address}{path}", **content) as answer:
+            async with self.session.request(method, f"{self.url}{path}", **content) as answer:
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
             raise BatchError(
@@ -154,7 +153,7 @@ class Host:
 
 @asynccontextmanager
 async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
-    """A client of the ComfyUI at ``host:port``; ``client_id`` is the name that it gives to a front end."""
+    """A client of the ComfyUI at ``host:port``, or at a URL; ``client_id`` is the name that it gives to a front end."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         host = Host(session, address, client_id)
         stats = await host._json("GET", "/system_stats")

@@ -135,9 +135,10 @@ def test_a_workflow_that_saves_nothing(store: Store):
         run(store, {"/history/{id}": ran(store)})
 
 
-def test_nobody_listens(store: Store):
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9/", "ftp://127.0.0.1:9", "nonsense://", ""])
+def test_nobody_listens(address: str):
     async def go() -> None:
-        async with connect("127.0.0.1:9", "client"):
+        async with connect(address, "client"):
             pass
 
     with pytest.raises(BatchError, match="expected a running ComfyUI"):
