@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import aiohttp
 
@@ -46,8 +46,13 @@ class Host:
             return
         content = {"prompt": graph, "prompt_id": prompt_id, "client_id": self.client_id}
         answer = await self._json("POST", "/prompt", refused=(400,), json=content)
-        if "error" in answer:
-            raise BatchError(refusal(answer))
+        if answer.get("node_errors") and "error" not in answer:
+            await self.cancel([prompt_id])  # it has queued those of the outputs that it found nothing wrong with
+        if answer.get("node_errors") or "error" in answer:
+            raise BatchError(
+                f"expected a workflow that ComfyUI takes, got a refusal. {refusal(answer)}. Mend the workflow or the "
+                "setting, and run the command again: the pictures that are finished are kept."
+            )
         if answer.get("prompt_id") != prompt_id:
             raise BatchError(
                 f"{self.address}: expected a ComfyUI that takes the id of a prompt from its client, as 0.3.64 and "
@@ -56,17 +61,16 @@ class Host:
 
     async def finished(self, prompt_id: str) -> dict:
         """Waits for a submitted graph; gives its entry in the history."""
-        while True:
-            self._something_ended.clear()
-            waiting = await self._queued(prompt_id)
-            if entry := await self._entry(prompt_id):
-                return entry
-            if not waiting:
-                raise BatchError(f"{self.address}: expected a job to be in its queue, and it was taken out. {AGAIN}")
-            try:
+        self._something_ended.clear()
+        # The queue first: while it is there, the history has at most an earlier run of it, which failed.
+        while await self._queued(prompt_id):
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._something_ended.wait(), POLL_SECONDS)
-            except TimeoutError:
-                continue
+            self._something_ended.clear()
+        entry = await self._entry(prompt_id)
+        if entry is None:
+            raise BatchError(f"{self.address}: expected a job to be in its queue, and it was taken out. {AGAIN}")
+        return entry
 
     async def picture(self, file: dict) -> bytes:
         """The bytes of a file that an entry of the history names."""
@@ -116,7 +120,7 @@ class Host:
         queue = await self._json("GET", "/queue")
         return any(item[1] == prompt_id for item in queue["queue_running"] + queue["queue_pending"])
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **content) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self.session.request(method, f"{self.url}{path}", **content) as answer:
@@ -151,7 +155,7 @@ class Host:
         return decoded
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
     """A client of the ComfyUI at ``host:port``, or at a URL; ``client_id`` is the name that it gives to a front end."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
@@ -198,6 +202,6 @@ def refusal(answer: dict) -> str:
         for node_id, node in nodes.items()
         for error in node["errors"]
     ]
-    error = answer["error"]
+    error = answer.get("error", {})
     general = error if isinstance(error, str) else f"{error.get('message')}: {error.get('details')}".rstrip(": ")
     return "; ".join(details) or general

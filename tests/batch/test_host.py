@@ -74,6 +74,9 @@ def run(store: Store, routes: dict[str, Handler]) -> None:
     asyncio.run(go())
 
 
+REFUSED = {
+    "node_errors": {"9": {"class_type": "SaveImage", "errors": [{"message": "Value not in list", "details": "x"}]}}
+}
 FILE = {"filename": "a_00001_.png", "subfolder": "", "type": "output"}
 
 
@@ -102,6 +105,11 @@ def test_what_it_has_made_before_is_fetched_as_it_is(store: Store):
         ({"/system_stats": answer({}, status=401)}, "got status 401.*password"),
         ({"/prompt": answer({}, status=500)}, "seed = 1.*got status 500"),
         ({"/prompt": answer({"prompt_id": "another"})}, "takes the id of a prompt from its client"),
+        (
+            {"/prompt": answer(REFUSED | {"error": "no"}, status=400)},
+            "seed = 1.*a refusal.*SaveImage.*Mend the workflow",
+        ),
+        ({"/prompt": answer(REFUSED)}, "a refusal. SaveImage .node 9.: Value not in list: x"),
         ({}, "it was taken out.*Run the same command again"),
     ],
 )
