@@ -23,14 +23,22 @@ class ComfyServer(Server):
             (folder / name).mkdir(parents=True)
         for source, name in ((pack, "comfyui-lgs"), (TINY_MODELS, TINY_MODELS.name)):
             shutil.copytree(source, folder / "custom_nodes" / name, ignore=shutil.ignore_patterns("__pycache__"))
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment.setdefault("OMP_NUM_THREADS", "1")
         own = [
             "--cpu",
             "--disable-api-nodes",
             f"--base-directory={folder}",
             f"--database-url=sqlite:///{folder}/user/comfyui.db",
             "--preview-method=latent2rgb",
-            "--cache-none",  # a graph posted twice is run twice
+            # A graph posted twice is run twice, unless asked otherwise.
+            *(() if any(argument.startswith("--cache") for argument in arguments) else ("--cache-none",)),
         ]
-        super().__init__(checkout, python, [*own, *arguments], folder / "server.log", environment)
+        super().__init__(checkout, python, [*own, *arguments], folder / "server.log", host_environment())
+
+
+def host_environment() -> dict[str, str]:
+    """What ComfyUI's interpreter is run with: nothing of the modules of these tests; one thread, if not told otherwise;
+    and it leaves nothing in the checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    return environment
