@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from batch.errors import BatchError
 
 from . import graphs
 from .client import Client
-from .server import ComfyServer
+from .server import ComfyServer, host_environment
 
 HERE = Path(__file__).parent
 
@@ -85,6 +86,25 @@ def server(servers: Servers, pack: Path) -> ComfyServer:
 def comfy(server: ComfyServer) -> Client:
     """A client of a server that has the pack."""
     return Client(server.address)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with random weights, as ComfyUI has one; see `checkpoints`."""
+    folder = tmp_path_factory.mktemp("models")
+    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), HERE / "checkpoints.py", folder]
+    subprocess.run(command, cwd=os.environ["COMFYUI_PATH"], env=host_environment(), check=True)
+    return folder
+
+
+@pytest.fixture
+def server_with_models(server: ComfyServer, models: Path) -> ComfyServer:
+    """A server whose loaders offer these models."""
+    for folder in models.iterdir():
+        place = server.folder / "models" / folder.name
+        if not place.exists():
+            place.symlink_to(folder, target_is_directory=True)
+    return server
 
 
 @pytest.fixture
