@@ -84,8 +84,8 @@ def differentiable_attention(override: Callable[..., Tensor] | None) -> Callable
         out = kernel(value_of(q), value_of(k), value_of(v), heads, mask=value_of(mask))
 
         inputs = [q, k, v]
-        if not skip_reshape:  # (batch, tokens, heads * d)
-            inputs = [t.unflatten(-1, (-1, q.shape[-1] // heads)).transpose(1, 2) for t in inputs]
+        if not skip_reshape:  # (batch, tokens, heads * d), or SD3's values, (batch, tokens, heads, d)
+            inputs = [t.flatten(2).unflatten(2, (-1, q.shape[-1] // heads)).transpose(1, 2) for t in inputs]
         inputs.append(mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask)
         options = {name: kwargs[name] for name in ("scale", "enable_gqa") if name in kwargs}
         join = (lambda t: t) if skip_output_reshape else (lambda t: t.transpose(1, 2).flatten(2))

@@ -74,7 +74,7 @@ SD21 = STABLE_DIFFUSION | {
     "num_head_channels": 64,
     "transformer_depth": [1, 0, 0, 0, 0, 0, 0, 0],
     "transformer_depth_middle": -2,
-    "transformer_depth_output": [0, 0, 1] + [0] * 9,
+    "transformer_depth_output": [1] + [0] * 11,
     "use_linear_in_transformer": True,
     "context_dim": 1024,
 }
@@ -91,6 +91,9 @@ SDXL = STABLE_DIFFUSION | {
     "use_linear_in_transformer": True,
     "context_dim": 2048,
 }
+
+SEGMIND_VEGA = SDXL | {"transformer_depth": [0, 0, 1, 1, 2, 2]}
+"""The smallest of SDXL's descendants."""
 
 SD3 = {
     "in_channels": 16,
@@ -186,8 +189,9 @@ def write(folder: Path) -> None:
     files = {
         "checkpoints/sd15": (sd15 := unet(SD15) | clip_l() | vae(4)),
         "checkpoints/sd21": unet(SD21) | vae(4),
-        "checkpoints/sdxl": (sdxl := unet(SDXL) | vae(4)),
-        "checkpoints/playground": sdxl | {"edm_mean": torch.zeros(4), "edm_std": torch.ones(4)},
+        "checkpoints/sdxl": unet(SDXL) | vae(4),
+        # As Playground v2.5 says so, in the checkpoint, of a network of SDXL's kind.
+        "checkpoints/edm": unet(SEGMIND_VEGA) | vae(4) | {"edm_mean": torch.zeros(4), "edm_std": torch.ones(4)},
         "checkpoints/sd3": weights_of(MMDiT, UNET, **SD3, **LAYERS) | vae(16),
         "diffusion_models/sd15": {name: value for name, value in sd15.items() if name.startswith(UNET)},
         "diffusion_models/wan21": weights_of(WanModel, **WAN21, **LAYERS),

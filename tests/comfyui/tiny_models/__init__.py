@@ -14,6 +14,8 @@ import comfy.model_sampling
 import comfy.supported_models_base
 import torch
 
+from .conditioning import RandomConditioning
+
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -140,4 +142,8 @@ class PatchModel:
         return (model,)
 
 
-NODE_CLASS_MAPPINGS = {"LGSTestTinyModel": TinyModel, "LGSTestPatchModel": PatchModel}
+NODE_CLASS_MAPPINGS = {
+    "LGSTestTinyModel": TinyModel,
+    "LGSTestPatchModel": PatchModel,
+    "LGSTestConditioning": RandomConditioning,
+}
