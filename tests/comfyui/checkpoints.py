@@ -4,7 +4,7 @@
 
 is run by ComfyUI's interpreter, in its checkout: the names and shapes of the weights are those of the
 host's own classes. FOLDER gets what is in ComfyUI's ``models``: ``checkpoints``, ``diffusion_models``,
-``loras`` and ``controlnet``.
+``loras``, ``controlnet`` and ``vae``.
 
 A loader knows a model by its widths, so these are the smallest that it takes for the real one: 320
 channels for Stable Diffusion's kinds, but fewer levels and blocks; 64 for SD3, 128 for Flux and Wan. The
@@ -62,9 +62,9 @@ SD15 = STABLE_DIFFUSION | {
     "num_res_blocks": [1, 1],
     "channel_mult": [1, 2],
     "num_heads": 8,
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth": [1, 0],
+    "transformer_depth_middle": -1,
+    "transformer_depth_output": [1, 1, 0, 0],
     "context_dim": 768,
 }
 
@@ -156,9 +156,9 @@ def clip_l() -> Weights:
     return {name.replace("clip_l.", "cond_stage_model.", 1): value for name, value in kept.items()}
 
 
-def vae(channels: int) -> Weights:
+def vae(channels: int, prefix: str = "first_stage_model.") -> Weights:
     """The tiny autoencoder, TAESD, for latents of so many channels."""
-    return weights_of(TAESD, "first_stage_model.", latent_channels=channels)
+    return weights_of(TAESD, prefix, latent_channels=channels)
 
 
 def lora(of: Weights, rank: int = 4) -> Weights:
@@ -192,11 +192,13 @@ def write(folder: Path) -> None:
         "checkpoints/sdxl": unet(SDXL) | vae(4),
         # As Playground v2.5 says so, in the checkpoint, of a network of SDXL's kind.
         "checkpoints/edm": unet(SEGMIND_VEGA) | vae(4) | {"edm_mean": torch.zeros(4), "edm_std": torch.ones(4)},
-        "checkpoints/sd3": weights_of(MMDiT, UNET, **SD3, **LAYERS) | vae(16),
+        "checkpoints/sd3": (sd3 := weights_of(MMDiT, UNET, **SD3, **LAYERS)) | vae(16),
         "diffusion_models/sd15": {name: value for name, value in sd15.items() if name.startswith(UNET)},
+        "diffusion_models/sd3": sd3,
         "diffusion_models/wan21": weights_of(WanModel, **WAN21, **LAYERS),
         "loras/sd15": lora(sd15),
         "controlnet/sd15": controlnet(),
+        "vae/sd15": vae(4, ""),
     }
     if "txt_ids_dims" in FluxParams.__dataclass_fields__:  # before, every Flux was taken for 3072 channels wide
         files["diffusion_models/flux"] = weights_of(Flux, **FLUX, **LAYERS)

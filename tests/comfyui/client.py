@@ -107,7 +107,11 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         with connect(f"ws://{self.address}/ws?clientId={self.id}", max_size=None) as socket:
-            run = Run(self.post("/prompt", {"prompt": graph, "client_id": self.id})["prompt_id"])
+            answer = self.post("/prompt", {"prompt": graph, "client_id": self.id})
+            if answer.get("node_errors"):  # the server would run what is left of the graph
+                self.interrupt()
+                raise Rejected(answer)
+            run = Run(answer["prompt_id"])
             finished = False
             while not finished:
                 message = socket.recv(timeout=max(0.0, deadline - time.monotonic()))

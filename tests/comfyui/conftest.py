@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from batch.errors import BatchError
 
@@ -99,11 +101,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server_with_models(server: ComfyServer, models: Path) -> ComfyServer:
-    """A server whose loaders offer these models."""
+    """A server whose loaders offer these models, and a picture: colours at random."""
     for folder in models.iterdir():
         place = server.folder / "models" / folder.name
         if not place.exists():
             place.symlink_to(folder, target_is_directory=True)
+    colours = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    Image.fromarray(colours.numpy()).resize((64, 64)).save(server.folder / "input" / "picture.png")
     return server
 
 

@@ -42,6 +42,13 @@ def sd3(graph: dict) -> Loaded:
     return loaded
 
 
+def sd3_unet(graph: dict, weight_dtype: str = "default") -> Loaded:
+    """SD3 by UNETLoader, which can keep the weights in 8 bits."""
+    model = add(graph, "UNETLoader", unet_name="sd3.ckpt", weight_dtype=weight_dtype)
+    latent = add(graph, "EmptySD3LatentImage", width=64, height=64, batch_size=1)
+    return Loaded(model, *random_texts(graph, width=4096, pooled=2048), latent)
+
+
 def flux(graph: dict) -> Loaded:
     model = add(graph, "UNETLoader", unet_name="flux.ckpt", weight_dtype="default")
     latent = add(graph, "EmptySD3LatentImage", width=64, height=64, batch_size=1)
@@ -55,9 +62,9 @@ def wan21(graph: dict) -> Loaded:
     return Loaded(model, *random_texts(graph, width=4096, pooled=1), latent)
 
 
-def sd15_unet(graph: dict, weight_dtype: str = "default") -> Loaded:
+def sd15_unet(graph: dict) -> Loaded:
     """SD 1.5 by UNETLoader, without CLIP and VAE, which take longer to load than it takes to sample."""
-    model = add(graph, "UNETLoader", unet_name="sd15.ckpt", weight_dtype=weight_dtype)
+    model = add(graph, "UNETLoader", unet_name="sd15.ckpt", weight_dtype="default")
     return Loaded(model, *random_texts(graph, width=768, pooled=768), image(graph))
 
 
@@ -74,3 +81,9 @@ def random_texts(graph: dict, width: int, pooled: int, count: int = 2) -> list[L
 def _checkpoint(graph: dict, name: str, width: int, pooled: int) -> Loaded:
     model = add(graph, "CheckpointLoaderSimple", ckpt_name=f"{name}.ckpt")
     return Loaded(model, *random_texts(graph, width, pooled), image(graph), output(model, 2))
+
+
+def picture(graph: dict) -> tuple[Link, Link]:
+    """A picture as a latent, and the VAE."""
+    vae = add(graph, "VAELoader", vae_name="sd15.ckpt")
+    return add(graph, "VAEEncode", pixels=add(graph, "LoadImage", image="picture.png"), vae=vae), vae

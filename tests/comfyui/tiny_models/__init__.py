@@ -15,6 +15,7 @@ import comfy.supported_models_base
 import torch
 
 from .conditioning import RandomConditioning
+from .noise import NoiseOfWaves
 
 UNET = {
     "image_size": 32,
@@ -146,4 +147,5 @@ NODE_CLASS_MAPPINGS = {
     "LGSTestTinyModel": TinyModel,
     "LGSTestPatchModel": PatchModel,
     "LGSTestConditioning": RandomConditioning,
+    "LGSTestNoise": NoiseOfWaves,
 }

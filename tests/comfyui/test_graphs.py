@@ -1,0 +1,131 @@
+"""What people wire around a sampler, on Stable Diffusion 1.5: each workflow with LGS Sampler and with ComfyUI's own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from .loaded import Loaded, random_texts, sd3_unet, sd15, sd15_unet
+from .server import ComfyServer
+from .workflows import Link, Sampling, add, by_guider, check, output, run, saved_latents, scheduled, side_by_side
+
+GUIDANCE = 3.0
+
+
+def guided(graph: dict, parts: Loaded, **changes: Link) -> Sampling:
+    """By CFGGuider, with some of the parts in another place."""
+    inputs = {"model": parts.model, "positive": parts.positive, "negative": parts.negative} | changes
+    guider = add(graph, "CFGGuider", **inputs, cfg=GUIDANCE)
+    return by_guider(guider, scheduled(graph, parts.model), parts.latent)
+
+
+def lora(graph: dict) -> tuple[Sampling, Sampling]:
+    """Of the model and of its CLIP."""
+    parts = sd15(graph)
+    files = {"lora_name": "sd15.ckpt", "strength_model": 1.0, "strength_clip": 1.0}
+    loader = add(graph, "LoraLoader", model=parts.model, clip=output(parts.model, 1), **files)
+    positive = add(graph, "CLIPTextEncode", clip=output(loader, 1), text="a hut")
+    return guided(graph, parts, model=loader, positive=positive), guided(graph, parts)
+
+
+def controlnet(graph: dict) -> tuple[Sampling, Sampling]:
+    parts = sd15_unet(graph)
+    texts = {"positive": parts.positive, "negative": parts.negative}
+    inputs = {"image": add(graph, "LoadImage", image="picture.png"), "strength": 0.8}
+    net = add(graph, "ControlNetLoader", control_net_name="sd15.ckpt")
+    percent = {"start_percent": 0.0, "end_percent": 0.6}
+    applied = add(graph, "ControlNetApplyAdvanced", **texts, control_net=net, **inputs, **percent)
+    return guided(graph, parts, positive=applied, negative=output(applied, 1)), guided(graph, parts)
+
+
+def area(graph: dict) -> tuple[Sampling, Sampling]:
+    """Another text in the left half, and a third under a mask."""
+    parts = sd15_unet(graph)
+    texts = random_texts(graph, width=768, pooled=768, count=4)
+    place = {"width": 0.5, "height": 1.0, "x": 0.0, "y": 0.0, "strength": 1.0}
+    left = add(graph, "ConditioningSetAreaPercentage", conditioning=texts[2], **place)
+    mask = add(graph, "SolidMask", value=0.5, width=64, height=64)
+    faint = {"mask": mask, "strength": 1.0, "set_cond_area": "default"}
+    masked = add(graph, "ConditioningSetMask", conditioning=texts[3], **faint)
+    both = add(graph, "ConditioningCombine", conditioning_1=left, conditioning_2=masked)
+    combined = add(graph, "ConditioningCombine", conditioning_1=parts.positive, conditioning_2=both)
+    return guided(graph, parts, positive=combined), guided(graph, parts)
+
+
+def timestep_range(graph: dict) -> tuple[Sampling, Sampling]:
+    """One text for the first half of the noise levels, another for the second."""
+    parts = sd15_unet(graph)
+    texts = random_texts(graph, width=768, pooled=768, count=3)
+    early = add(graph, "ConditioningSetTimestepRange", conditioning=texts[2], start=0.0, end=0.3)
+    late = add(graph, "ConditioningSetTimestepRange", conditioning=parts.positive, start=0.3, end=1.0)
+    scheduled_texts = add(graph, "ConditioningCombine", conditioning_1=early, conditioning_2=late)
+    return guided(graph, parts, positive=scheduled_texts), guided(graph, parts)
+
+
+def patched(node: str, **inputs: object) -> Callable[[dict], tuple[Sampling, Sampling]]:
+    """A node that takes a MODEL and gives one."""
+
+    def workflow(graph: dict) -> tuple[Sampling, Sampling]:
+        parts = sd15_unet(graph)
+        model = add(graph, node, model=parts.model, **inputs)
+        return guided(graph, parts, model=model), guided(graph, parts)
+
+    workflow.__name__ = node
+    return workflow
+
+
+def fp8(weight_dtype: str) -> Callable[[dict], tuple[Sampling, Sampling]]:
+    def workflow(graph: dict) -> tuple[Sampling, Sampling]:
+        return guided(graph, sd3_unet(graph, weight_dtype)), guided(graph, sd3_unet(graph))
+
+    workflow.__name__ = weight_dtype
+    return workflow
+
+
+def basic_guider(graph: dict) -> tuple[Sampling, Sampling]:
+    parts = sd15_unet(graph)
+    guider = add(graph, "BasicGuider", model=parts.model, conditioning=parts.positive)
+    return by_guider(guider, scheduled(graph, parts.model), parts.latent), guided(graph, parts)
+
+
+def dual_cfg_guider(graph: dict) -> tuple[Sampling, Sampling]:
+    parts = sd15_unet(graph)
+    texts = random_texts(graph, width=768, pooled=768, count=3)
+    inputs = {"cond1": parts.positive, "cond2": texts[2], "negative": parts.negative, "style": "regular"}
+    strengths = {"cfg_conds": 3.0, "cfg_cond2_negative": 2.0}
+    guider = add(graph, "DualCFGGuider", model=parts.model, **inputs, **strengths)
+    return by_guider(guider, scheduled(graph, parts.model), parts.latent), guided(graph, parts)
+
+
+def perp_neg_guider(graph: dict) -> tuple[Sampling, Sampling]:
+    parts = sd15_unet(graph)
+    empty = random_texts(graph, width=768, pooled=768, count=3)[2]
+    inputs = {"positive": parts.positive, "negative": parts.negative, "empty_conditioning": empty}
+    guider = add(graph, "PerpNegGuider", model=parts.model, **inputs, cfg=GUIDANCE, neg_scale=1.0)
+    return by_guider(guider, scheduled(graph, parts.model), parts.latent), guided(graph, parts)
+
+
+WORKFLOWS = [
+    lora,
+    controlnet,
+    area,
+    timestep_range,
+    patched("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2),
+    patched("PerturbedAttentionGuidance", scale=3.0),
+    patched("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0),
+    patched("RescaleCFG", multiplier=0.7),
+    patched("Mahiro"),
+    patched("ModelSamplingContinuousEDM", sampling="v_prediction", sigma_max=120.0, sigma_min=0.002),
+    fp8("fp8_e4m3fn"),
+    fp8("fp8_e5m2"),
+    basic_guider,
+    dual_cfg_guider,
+    perp_neg_guider,
+]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.__name__)
+def test_workflow(server_with_models: ComfyServer, workflow: Callable[[dict], tuple[Sampling, Sampling]]):
+    graph = {}
+    sampling, without = workflow(graph)
+    side_by_side(graph, sampling, without)
+    check(saved_latents(server_with_models, run(server_with_models, graph)))
