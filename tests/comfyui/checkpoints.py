@@ -63,7 +63,7 @@ SD15 = STABLE_DIFFUSION | {
     "channel_mult": [1, 2],
     "num_heads": 8,
     "transformer_depth": [1, 0],
-    "transformer_depth_middle": -1,
+    "transformer_depth_middle": 1,
     "transformer_depth_output": [1, 1, 0, 0],
     "context_dim": 768,
 }

@@ -16,6 +16,7 @@ from batch.errors import BatchError
 
 from . import graphs
 from .client import Client
+from .loaded import SIZE
 from .server import ComfyServer, host_environment
 
 HERE = Path(__file__).parent
@@ -107,7 +108,7 @@ def server_with_models(server: ComfyServer, models: Path) -> ComfyServer:
         if not place.exists():
             place.symlink_to(folder, target_is_directory=True)
     colours = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    Image.fromarray(colours.numpy()).resize((64, 64)).save(server.folder / "input" / "picture.png")
+    Image.fromarray(colours.numpy()).resize((SIZE, SIZE)).save(server.folder / "input" / "picture.png")
     return server
 
 

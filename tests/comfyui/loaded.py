@@ -6,6 +6,9 @@ import dataclasses
 
 from .workflows import Link, add, output
 
+SIZE = 32
+"""Of a picture, in pixels; of a latent, in eighths of it."""
+
 
 @dataclasses.dataclass
 class Loaded:
@@ -38,27 +41,27 @@ def edm(graph: dict) -> Loaded:
 
 def sd3(graph: dict) -> Loaded:
     loaded = _checkpoint(graph, "sd3", width=4096, pooled=2048)
-    loaded.latent = add(graph, "EmptySD3LatentImage", width=64, height=64, batch_size=1)
+    loaded.latent = add(graph, "EmptySD3LatentImage", width=SIZE, height=SIZE, batch_size=1)
     return loaded
 
 
 def sd3_unet(graph: dict, weight_dtype: str = "default") -> Loaded:
     """SD3 by UNETLoader, which can keep the weights in 8 bits."""
     model = add(graph, "UNETLoader", unet_name="sd3.ckpt", weight_dtype=weight_dtype)
-    latent = add(graph, "EmptySD3LatentImage", width=64, height=64, batch_size=1)
+    latent = add(graph, "EmptySD3LatentImage", width=SIZE, height=SIZE, batch_size=1)
     return Loaded(model, *random_texts(graph, width=4096, pooled=2048), latent)
 
 
 def flux(graph: dict) -> Loaded:
     model = add(graph, "UNETLoader", unet_name="flux.ckpt", weight_dtype="default")
-    latent = add(graph, "EmptySD3LatentImage", width=64, height=64, batch_size=1)
+    latent = add(graph, "EmptySD3LatentImage", width=SIZE, height=SIZE, batch_size=1)
     return Loaded(model, *random_texts(graph, width=4096, pooled=768), latent)
 
 
 def wan21(graph: dict) -> Loaded:
     """Video: latents of five axes, three frames of them here."""
     model = add(graph, "UNETLoader", unet_name="wan21.ckpt", weight_dtype="default")
-    latent = add(graph, "EmptyHunyuanLatentVideo", width=64, height=64, length=9, batch_size=1)
+    latent = add(graph, "EmptyHunyuanLatentVideo", width=SIZE, height=SIZE, length=9, batch_size=1)
     return Loaded(model, *random_texts(graph, width=4096, pooled=1), latent)
 
 
@@ -69,7 +72,7 @@ def sd15_unet(graph: dict) -> Loaded:
 
 
 def image(graph: dict, batch_size: int = 1) -> Link:
-    return add(graph, "EmptyLatentImage", width=64, height=64, batch_size=batch_size)
+    return add(graph, "EmptyLatentImage", width=SIZE, height=SIZE, batch_size=batch_size)
 
 
 def random_texts(graph: dict, width: int, pooled: int, count: int = 2) -> list[Link]:
@@ -83,7 +86,7 @@ def _checkpoint(graph: dict, name: str, width: int, pooled: int) -> Loaded:
     return Loaded(model, *random_texts(graph, width, pooled), image(graph), output(model, 2))
 
 
-def picture(graph: dict) -> tuple[Link, Link]:
-    """A picture as a latent, and the VAE."""
+def picture(graph: dict) -> Link:
+    """A picture, as a latent."""
     vae = add(graph, "VAELoader", vae_name="sd15.ckpt")
-    return add(graph, "VAEEncode", pixels=add(graph, "LoadImage", image="picture.png"), vae=vae), vae
+    return add(graph, "VAEEncode", pixels=add(graph, "LoadImage", image="picture.png"), vae=vae)

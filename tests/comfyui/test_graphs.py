@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .loaded import Loaded, random_texts, sd3_unet, sd15, sd15_unet
+from .loaded import SIZE, Loaded, random_texts, sd3_unet, sd15, sd15_unet
 from .server import ComfyServer
 from .workflows import Link, Sampling, add, by_guider, check, output, run, saved_latents, scheduled, side_by_side
 
@@ -43,7 +43,7 @@ def area(graph: dict) -> tuple[Sampling, Sampling]:
     texts = random_texts(graph, width=768, pooled=768, count=4)
     place = {"width": 0.5, "height": 1.0, "x": 0.0, "y": 0.0, "strength": 1.0}
     left = add(graph, "ConditioningSetAreaPercentage", conditioning=texts[2], **place)
-    mask = add(graph, "SolidMask", value=0.5, width=64, height=64)
+    mask = add(graph, "SolidMask", value=0.5, width=SIZE, height=SIZE)
     faint = {"mask": mask, "strength": 1.0, "set_cond_area": "default"}
     masked = add(graph, "ConditioningSetMask", conditioning=texts[3], **faint)
     both = add(graph, "ConditioningCombine", conditioning_1=left, conditioning_2=masked)
@@ -81,6 +81,13 @@ def fp8(weight_dtype: str) -> Callable[[dict], tuple[Sampling, Sampling]]:
     return workflow
 
 
+def offloaded(graph: dict) -> tuple[Sampling, Sampling]:
+    """With a LoRA, which is applied whenever a weight is fetched."""
+    parts = sd15_unet(graph)
+    patched = add(graph, "LoraLoaderModelOnly", model=parts.model, lora_name="sd15.ckpt", strength_model=1.0)
+    return guided(graph, parts, model=add(graph, "LGSTestOffload", model=patched)), guided(graph, parts)
+
+
 def basic_guider(graph: dict) -> tuple[Sampling, Sampling]:
     parts = sd15_unet(graph)
     guider = add(graph, "BasicGuider", model=parts.model, conditioning=parts.positive)
@@ -115,6 +122,7 @@ WORKFLOWS = [
     patched("RescaleCFG", multiplier=0.7),
     patched("Mahiro"),
     patched("ModelSamplingContinuousEDM", sampling="v_prediction", sigma_max=120.0, sigma_min=0.002),
+    offloaded,
     fp8("fp8_e4m3fn"),
     fp8("fp8_e5m2"),
     basic_guider,
@@ -129,3 +137,12 @@ def test_workflow(server_with_models: ComfyServer, workflow: Callable[[dict], tu
     sampling, without = workflow(graph)
     side_by_side(graph, sampling, without)
     check(saved_latents(server_with_models, run(server_with_models, graph)))
+
+
+def test_compiled(server_with_models: ComfyServer):
+    """Compiled code drops derivatives, so forward mode runs what it was compiled from."""
+    graph = {}
+    parts = sd3_unet(graph)
+    model = add(graph, "TorchCompileModel", model=parts.model, backend="inductor")
+    side_by_side(graph, guided(graph, parts, model=model))
+    check(saved_latents(server_with_models, run(server_with_models, graph, timeout=600)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from . import loaded
-from .loaded import Loaded
+from .loaded import SIZE, Loaded
 from .server import ComfyServer
 from .workflows import add, by_guidance, by_guider, check, run, saved_latents, scheduled, side_by_side
 
@@ -49,7 +49,7 @@ def test_model(server_with_models: ComfyServer, load: Callable[[dict], Loaded], 
     assert f"model_type {MODELS[load]}" in server.log_text()[before:]
     check(saved_latents(server, done), ROUNDING[dtype])
     if parts.vae is not None:
-        assert done.images.shape == (1, 64, 64)
+        assert done.images.shape == (1, SIZE, SIZE)
         assert done.images.std() > 1, "one grey, as NaN is saved"
 
 

@@ -16,6 +16,7 @@ import torch
 
 from .conditioning import RandomConditioning
 from .noise import NoiseOfWaves
+from .offload import Offload
 
 UNET = {
     "image_size": 32,
@@ -148,4 +149,5 @@ NODE_CLASS_MAPPINGS = {
     "LGSTestPatchModel": PatchModel,
     "LGSTestConditioning": RandomConditioning,
     "LGSTestNoise": NoiseOfWaves,
+    "LGSTestOffload": Offload,
 }

@@ -1,0 +1,59 @@
+"""What a step of LGS Sampler costs in ComfyUI, in steps of euler_ancestral on the same graph."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+from .client import Client, Run
+from .loaded import random_texts
+from .server import ComfyServer
+from .workflows import add, by_guider, scheduled
+
+PAIRS = 5
+
+MOST = 4.1
+"""Three products and D(x) are four evaluations; the rest is for everything else that a step does."""
+
+
+def test_three_products_cost_little_more_than_three_evaluations(server_with_models: ComfyServer, capsys):
+    """A UNet as wide as Stable Diffusion 1.5's, guided; each sampling is one node, and the nodes take turns.
+
+    The last step of a trajectory to sigma = 0 takes no products; so these end before it.
+    """
+    graph = {}
+    model = add(graph, "UNETLoader", unet_name="sd15.ckpt", weight_dtype="default")
+    positive, negative = random_texts(graph, width=768, pooled=768)
+    guider = add(graph, "CFGGuider", model=model, positive=positive, negative=negative, cfg=5.0)
+    latent = add(graph, "EmptyLatentImage", width=128, height=128, batch_size=1)
+    sigmas = add(graph, "SplitSigmas", sigmas=scheduled(graph, model, steps=3), step=2)
+    sampling = by_guider(guider, sigmas, latent)
+    samplers = {
+        "lgs": add(graph, "LGSSampler", lanczos_steps=3, jvp="finite-difference"),
+        "euler_ancestral": add(graph, "KSamplerSelect", sampler_name="euler_ancestral"),
+    }
+    nodes = {name: [sampling(graph, sampler, seed)[0] for seed in range(PAIRS)] for name, sampler in samplers.items()}
+    for pair in zip(*nodes.values(), strict=True):
+        for node in pair:
+            add(graph, "SaveLatent", samples=[node, 0], filename_prefix="cost")
+
+    seconds = dict(node_seconds(Client(server_with_models.address), graph))
+    lgs, theirs = ([seconds[node] for node in nodes[name]] for name in samplers)
+    ratios = sorted(one / other for one, other in zip(lgs, theirs, strict=True))
+    ratio = statistics.median(ratios)
+    with capsys.disabled():
+        print(f"\nK = 3, finite differences, SD 1.5's width: {ratio:.2f} steps of euler_ancestral", end=" ")
+        print(f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {PAIRS} pairs)")
+    assert ratio < MOST
+
+
+def node_seconds(client: Client, graph: dict) -> Iterator[tuple[str, float]]:
+    """How long each node of a graph took."""
+    started: list[tuple[str | None, float]] = []
+
+    def note(run: Run, kind: str) -> None:
+        if kind == "executing":
+            started.append((run.executing, time.perf_counter()))
+
+    assert client.run(graph, note, timeout=600).outcome == "execution_success"
+    for (node, start), (_, end) in zip(started, started[1:], strict=False):
+        yield node, end - start
