@@ -22,6 +22,10 @@ Diagonal = Callable[[Tensor, Tensor], Tensor]
 """diag J at (x, sigma), from Load Diagonal Covariance."""
 
 
+WITHOUT_PRODUCTS = ("isotropic", "isotropic-large", "diagonal-learned")
+"""The covariances that evaluate the model once a step."""
+
+
 class LGSSampler(io.ComfyNode):
     """The node. Its inputs are the options of `lgs.Options` that the model does not decide."""
 
@@ -64,6 +68,8 @@ def sample_lgs(
     extra_args = {} if extra_args is None else extra_args
     model_sampling = model.inner_model.inner_model.model_sampling
     options = lgs.Options(**options).as_dict()
+    if options["covariance"] not in WITHOUT_PRODUCTS:
+        refuse_reused_answers(extra_args)
     options["s_noise"] *= noise_scale(model_sampling)
     options |= {"process": forward_process(model_sampling), "precision": precision(model.inner_model.inner_model)}
 
@@ -99,6 +105,21 @@ def sample_lgs(
                 "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
                 f"{why} Set the input Jacobian product to auto or finite-difference."
             ) from error
+
+
+def refuse_reused_answers(extra_args: dict) -> None:
+    """An error for a model that EasyCache or LazyCache answers for.
+
+    They give the answer of an evaluation nearby, moved along with x: of all evaluations, those of a
+    Jacobian-vector product are the nearest, and its result would be the vector itself.
+    """
+    transformer_options = extra_args.get("model_options", {}).get("transformer_options", {})
+    if "easycache" in transformer_options:
+        raise lgs.Error(
+            "LGS Sampler: expected the model itself to answer, got one with EasyCache or LazyCache, which reuse an "
+            "answer for the next noise level, and would do so within a step too. Remove that node, or set the input "
+            "covariance to isotropic."
+        )
 
 
 def precision(model: BaseModel) -> str:

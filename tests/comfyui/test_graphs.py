@@ -4,9 +4,23 @@ from collections.abc import Callable
 
 import pytest
 
+from .client import Client
 from .loaded import SIZE, Loaded, random_texts, sd3_unet, sd15, sd15_unet
 from .server import ComfyServer
-from .workflows import Link, Sampling, add, by_guider, check, output, run, saved_latents, scheduled, side_by_side
+from .workflows import (
+    SEED,
+    Link,
+    Sampling,
+    add,
+    by_guider,
+    check,
+    lgs_sampler,
+    output,
+    run,
+    saved_latents,
+    scheduled,
+    side_by_side,
+)
 
 GUIDANCE = 3.0
 
@@ -146,3 +160,21 @@ def test_compiled(server_with_models: ComfyServer):
     model = add(graph, "TorchCompileModel", model=parts.model, backend="inductor")
     side_by_side(graph, guided(graph, parts, model=model))
     check(saved_latents(server_with_models, run(server_with_models, graph, timeout=600)))
+
+
+@pytest.mark.parametrize("node", ["EasyCache", "LazyCache"])
+def test_cached_answers_are_refused(server_with_models: ComfyServer, node: str):
+    """Unless the covariance takes no products."""
+    client = Client(server_with_models.address)
+    outcomes = {}
+    for covariance in ("lanczos", "isotropic"):
+        graph = {}
+        parts = sd3_unet(graph)
+        percent = {"start_percent": 0.15, "end_percent": 0.95}
+        model = add(graph, node, model=parts.model, reuse_threshold=0.2, **percent, verbose=False)
+        latent = guided(graph, parts, model=model)(graph, lgs_sampler(graph, covariance=covariance), SEED)
+        add(graph, "SaveLatent", samples=latent, filename_prefix=covariance)
+        outcomes[covariance] = client.run(graph)
+    assert outcomes["lanczos"].outcome == "execution_error"
+    assert "Remove that node" in outcomes["lanczos"].details["exception_message"]
+    assert outcomes["isotropic"].outcome == "execution_success"

@@ -66,10 +66,13 @@ def test_inpainting_leaves_the_rest_alone(server_with_models: ComfyServer, feath
     without = by_guider(guider, sigmas, picture(graph))
     side_by_side(graph, by_guider(guider, sigmas, latent), without)
     latents, original = sampled_and_picture(server_with_models, graph)
-    del latents["without"]
-    for name, latent in latents.items():
-        assert distance(latent[..., :HALF], original[..., :HALF]) < 1e-5, name
-        assert distance(latent[..., HALF:], original[..., HALF:]) > 0.05, name
+    left, right = (
+        {name: distance(latent[part], original[part]) for name, latent in latents.items() if name != "without"}
+        for part in ((..., slice(HALF)), (..., slice(HALF, None)))
+    )
+    # Differential diffusion lets go of the mask in the last step, at the smallest noise level.
+    assert max(left.values()) < (2 * left["euler_ancestral"] if differential else 1e-5), left
+    assert min(right.values()) > max(0.05, 5 * left["euler_ancestral"]), right
 
 
 def test_a_picture_noised_in_part(server_with_models: ComfyServer):
