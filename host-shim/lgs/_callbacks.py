@@ -175,9 +175,10 @@ def _progress(call, progress):
     if call.progress is None:
         return
     p = progress.contents
+    x = _tensors.borrow(call.engine, p.x)
     call.progress(
         {
-            "x": _tensors.borrow(call.engine, p.x),
+            "x": x,
             "i": p.step,
             "steps": p.steps,
             "sigma": p.sigma,
@@ -188,6 +189,11 @@ def _progress(call, progress):
             "jvps": p.jvps,
             "jvp": JVP_NAMES[p.jvp],
             "lanczos_error": p.lanczos_error,
+            "covariance_share": p.covariance_share,
+            # The numbers are the library's: a tensor of our own outlives the call.
+            "ritz_values": torch.tensor(p.ritz_values[: p.ritz_count], dtype=torch.float64).reshape(
+                len(x), p.ritz_count // len(x)
+            ),
         }
     )
 

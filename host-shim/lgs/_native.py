@@ -44,6 +44,9 @@ class Progress(Structure):
         ("lanczos_error", c_double),
         ("x", c_void_p),
         ("denoised", c_void_p),
+        ("covariance_share", c_double),
+        ("ritz_values", POINTER(c_double)),
+        ("ritz_count", c_uint64),
     ]
 
 

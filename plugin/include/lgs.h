@@ -123,6 +123,16 @@ typedef struct lgs_progress {
     /* x at `sigma`, and the posterior mean D(x, sigma): (batch, ...). */
     lgs_tensor_t x;
     lgs_tensor_t denoised;
+    /* The share of the noise's variance that the posterior covariance adds: with Sigma = s I + c J,
+     * s = eta^2 v, and squares summed over the batch, 1 - s |z|^2 / |Sigma^(1/2) z|^2. NaN where the
+     * step adds no noise. */
+    double covariance_share;
+    /* The Ritz values of J, `ritz_count` numbers in all, as many for each item of x, one item after the
+     * other, and rising within an item. They are the eigenvalues of V^T J V, V the orthonormal basis of
+     * the Krylov space of the step's products, and may be negative where the model is inexact. Borrowed
+     * for the call. Null and 0 where no Lanczos recursion ran. */
+    const double *ritz_values;
+    uint64_t ritz_count;
 } lgs_progress_t;
 
 /*

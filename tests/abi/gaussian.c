@@ -76,6 +76,8 @@ typedef struct state {
     /* The evaluation, the report or the log record at which to answer otherwise; 0: none. */
     int odd_evaluation, odd_noise, odd_diagonal, odd_report, odd_log;
     lgs_signal_t odd_answer;
+    /* Over all reports. */
+    uint64_t ritz_values;
     /* What the last report said. */
     lgs_progress_t last;
 } state_t;
@@ -132,6 +134,21 @@ static lgs_signal_t noise(void *context, double sigma, double sigma_next, lgs_te
     return LGS_CONTINUE;
 }
 
+static void check_ritz_values(const lgs_progress_t *report)
+{
+    double s = report->sigma;
+    CHECK((report->ritz_values == NULL) == (report->ritz_count == 0));
+    /* With as many products as J has eigenvalues these are the Ritz values, of every item. */
+    if (report->ritz_count != N) {
+        return;
+    }
+    CHECK(report->covariance_share > 0 && report->covariance_share < 1);
+    for (int i = 0; i < N; i++) {
+        double expected = lambda[D - 1 - i % D] / (lambda[D - 1 - i % D] + s * s), came = report->ritz_values[i];
+        check(__LINE__, fabs(came - expected) < 1e-6, "Ritz value %d: expected %.9g, got %.9g", i, expected, came);
+    }
+}
+
 static lgs_signal_t progress(void *context, const lgs_progress_t *report)
 {
     state_t *state = context;
@@ -140,6 +157,8 @@ static lgs_signal_t progress(void *context, const lgs_progress_t *report)
     CHECK(report->reserved == 0);
     CHECK(report->x && report->denoised);
     CHECK(report->jvp == LGS_JVP_FINITE_DIFFERENCE);
+    check_ritz_values(report);
+    state->ritz_values += report->ritz_count;
     state->last = *report;
     return ++state->reports == state->odd_report ? state->odd_answer : LGS_CONTINUE;
 }
@@ -233,6 +252,8 @@ static void trajectory(const lgs_engine_t *engine)
     CHECK(state.last.steps == STEPS && state.last.sigma == sigmas[STEPS - 1] && state.last.sigma_next == 0);
     CHECK(state.last.model_evaluations == (uint64_t)state.evaluations && state.evaluations == STEPS + 2 * 4);
     CHECK(state.last.jvps == 2 * 4);
+    /* The last step adds no noise. */
+    CHECK(state.ritz_values == 2 * N && state.last.ritz_count == 0 && isnan(state.last.covariance_share));
     lgs->tensor_delete(engine, result);
     lgs->tensor_delete(engine, x);
 }

@@ -29,6 +29,9 @@ static const struct field progress[] = {
     FIELD(lgs_progress_t, lanczos_error),
     FIELD(lgs_progress_t, x),
     FIELD(lgs_progress_t, denoised),
+    FIELD(lgs_progress_t, covariance_share),
+    FIELD(lgs_progress_t, ritz_values),
+    FIELD(lgs_progress_t, ritz_count),
 };
 
 static const struct field host[] = {

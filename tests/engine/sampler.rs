@@ -5,5 +5,6 @@ mod arguments;
 mod counts;
 mod covariances;
 mod single_step;
+mod told;
 mod tolerance;
 mod trajectory;

@@ -142,7 +142,7 @@ pub struct Choice {
 /// Where a trajectory is, once a step, before x moves on.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
-pub struct Progress {
+pub struct Progress<'a> {
     pub step: u64,
     pub steps: u64,
     pub sigma: f64,
@@ -160,6 +160,11 @@ pub struct Progress {
     /// Borrowed: x_t, and D(x_t).
     pub x: TensorHandle,
     pub denoised: TensorHandle,
+    /// What of the variance of Σ^{1/2} z is not of η² v I; NaN where no noise is added.
+    pub covariance_share: f64,
+    /// The Ritz values of J, as many for each item, one item after the other, each item's rising; empty
+    /// where no Lanczos recursion ran.
+    pub ritz_values: RSlice<'a, f64>,
 }
 
 /// Why a host callback did not answer.
@@ -183,7 +188,7 @@ pub trait Host {
     /// host has none.
     fn diagonal(&mut self, x: TensorHandle, sigma: TensorHandle) -> ROption<RResult<TensorHandle, Interruption>>;
     /// Once a step.
-    fn progress(&mut self, progress: &Progress) -> RResult<(), Interruption>;
+    fn progress(&mut self, progress: &Progress<'_>) -> RResult<(), Interruption>;
     /// Opens or closes a forward-AD level on this thread, with gradients and inference mode off.
     /// `RNone`: this host has no forward mode.
     fn forward_ad(&mut self, open: bool) -> ROption<RResult<(), Interruption>>;

@@ -269,6 +269,8 @@ impl Host for RemoteHost<'_> {
             lanczos_error: progress.lanczos_error.unwrap_or(f64::NAN),
             x: lend(progress.x),
             denoised: lend(progress.denoised),
+            covariance_share: progress.covariance_share.unwrap_or(f64::NAN),
+            ritz_values: progress.ritz_values.into(),
         }))
     }
 }

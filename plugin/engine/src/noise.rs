@@ -20,8 +20,23 @@ use crate::{
 pub struct Noise {
     /// Σ^{1/2} z, (batch, ...).
     pub value: Tensor,
+    /// What of its variance Σ has beyond s I, s = η² v: 1 − s ‖z‖² / ‖Σ^{1/2} z‖², squares summed over
+    /// the batch. `None`: there is no noise.
+    ///
+    /// ‖Σ^{1/2} z‖² = zᵀ Σ z has the mean tr Σ (Hutchinson 1990), and s ‖z‖² the mean s d: so this is
+    /// the share of c J in the trace of Σ, as the noise that was drawn has it.
+    pub covariance_share: Option<f64>,
     /// Estimated relative error, the largest of the batch; of Lanczos alone.
     pub error: Option<f64>,
+    /// [`Coefficients::ritz_values`]; empty without Lanczos.
+    pub ritz_values: Vec<f64>,
+}
+
+impl Noise {
+    /// Of which nothing more is known.
+    fn of(value: Tensor) -> Self {
+        Self { value, covariance_share: None, error: None, ritz_values: Vec::new() }
+    }
 }
 
 /// D(x) alone.
@@ -72,7 +87,8 @@ impl Step<'_> {
     ) -> Result<(Tensor, Noise)> {
         let denoised = Linearization::new(evaluator, self.x, self.sigma).denoised()?;
         check([(DENOISED, &denoised), (NOISE, self.z)])?;
-        Ok((denoised, Noise { value: self.z.f_mul_scalar(variance.sqrt())?, error: None }))
+        let value = self.z.f_mul_scalar(variance.sqrt())?;
+        Ok((denoised, Noise { covariance_share: self.share(1.0, variance), ..Noise::of(value) }))
     }
 
     /// Σ = s I + c Bᵀ diag(λ) B, λ from probes of B J Bᵀ.
@@ -85,9 +101,9 @@ impl Step<'_> {
         let basis = structured::Basis::of(structure, self.z)?;
         let eigenvalues = structured::eigenvalues(|v| model.jvp(v, None), &basis, self.z, self.options.probes)?;
         let denoised = model.denoised()?;
-        check([(DENOISED, &denoised), (NOISE, self.z), (PRODUCT, &eigenvalues)])?;
-        let value = structured::square_root(self.covariance(), &basis, &eigenvalues, self.z)?;
-        Ok((denoised, Noise { value, error: None }))
+        let noise =
+            self.structured(&basis, &eigenvalues, [(DENOISED, &denoised), (NOISE, self.z), (PRODUCT, &eigenvalues)])?;
+        Ok((denoised, noise))
     }
 
     /// Σ = s I + c diag(λ), λ from the host's network for diag J.
@@ -95,10 +111,22 @@ impl Step<'_> {
         let sigma = self.jacobian_sigma();
         let diagonal = evaluator.diagonal(self.x, sigma)?;
         let denoised = Linearization::new(evaluator, self.x, sigma).denoised()?;
-        check([(DENOISED, &denoised), (NOISE, self.z), (DIAGONAL, &diagonal)])?;
         let basis = structured::Basis::of(Structure::Pixels, self.z)?;
-        let value = structured::square_root(self.covariance(), &basis, &diagonal, self.z)?;
-        Ok((denoised, Noise { value, error: None }))
+        let noise =
+            self.structured(&basis, &diagonal, [(DENOISED, &denoised), (NOISE, self.z), (DIAGONAL, &diagonal)])?;
+        Ok((denoised, noise))
+    }
+
+    /// Σ^{1/2} z for eigenvalues in a basis, once all that it is made of is `checked`.
+    fn structured(
+        &self,
+        basis: &structured::Basis,
+        eigenvalues: &Tensor,
+        checked: [(&str, &Tensor); 3],
+    ) -> Result<Noise> {
+        let value = structured::square_root(self.covariance(), basis, eigenvalues, self.z)?;
+        let [z, noise] = check_and_fetch(checked, [&self.z.f_norm()?, &value.f_norm()?])?;
+        Ok(Noise { covariance_share: self.share(z * z, noise * noise), ..Noise::of(value) })
     }
 
     /// Σ = s I + c J, by Lanczos.
@@ -177,9 +205,20 @@ impl Step<'_> {
             Some(known) => known,
             None => t.square_root(covariance, options.extended)?,
         };
-        let error = Some(coefficients.largest_error()?);
-        let value = coefficients.combine(&krylov)?.f_reshape(&shape[..])?;
-        Ok((denoised, Noise { value, error }))
+        let square = |norms: &[f64]| norms.iter().map(|norm| norm * norm).sum();
+        let noise = Noise {
+            value: coefficients.combine(&krylov)?.f_reshape(&shape[..])?,
+            covariance_share: self.share(square(&t.norm), square(&coefficients.norms(&t)?)),
+            error: Some(coefficients.largest_error()?),
+            ritz_values: coefficients.ritz_values,
+        };
+        Ok((denoised, noise))
+    }
+
+    /// [`Noise::covariance_share`] from ‖z‖² and ‖Σ^{1/2} z‖².
+    fn share(&self, z: f64, noise: f64) -> Option<f64> {
+        // Rounding must not make it negative where c J is next to nothing.
+        (noise > 0.0).then(|| (1.0 - self.kernel.isotropic * z / noise).max(0.0))
     }
 
     /// Where J is taken.
@@ -195,13 +234,24 @@ impl Step<'_> {
 
 /// That each of these tensors is finite; the first that is not is named.
 fn check<const N: usize>(tensors: [(&str, &Tensor); N]) -> Result<()> {
-    // Looked at together, for the sake of one wait for the device.
-    let largest = tensors.iter().map(|(_, tensor)| largest(tensor)).collect::<Result<Vec<_>>>()?;
-    let mut numbers = [0.0f64; N];
-    Tensor::f_cat(&largest, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_copy_data(&mut numbers, N)?;
-    match tensors.iter().zip(numbers).find(|(_, number)| !number.is_finite()) {
+    check_and_fetch(tensors, []).map(|[]| ())
+}
+
+/// The same, and the numbers of further tensors of one each.
+fn check_and_fetch<const N: usize, const M: usize>(
+    tensors: [(&str, &Tensor); N],
+    also: [&Tensor; M],
+) -> Result<[f64; M]> {
+    // Together, for the sake of one wait for the device.
+    let mut all = tensors.iter().map(|(_, tensor)| largest(tensor)).collect::<Result<Vec<_>>>()?;
+    for number in also {
+        all.push(number.f_reshape([1])?);
+    }
+    let mut numbers = vec![0.0f64; N + M];
+    Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_copy_data(&mut numbers, N + M)?;
+    match tensors.iter().zip(&numbers).find(|(_, number)| !number.is_finite()) {
         Some(((what, _), _)) => Err(not_finite(what)),
-        None => Ok(()),
+        None => Ok(std::array::from_fn(|i| numbers[N + i])),
     }
 }
 

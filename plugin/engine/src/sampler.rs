@@ -95,6 +95,10 @@ pub struct Progress<'a> {
     pub jvp: Jvp,
     /// Estimated relative error of Σ^{1/2} z, the largest of the batch; `None` without Lanczos.
     pub lanczos_error: Option<f64>,
+    /// What of the noise's variance Σ has beyond η² v I, see [`crate::noise::Noise::covariance_share`]; `None` without noise.
+    pub covariance_share: Option<f64>,
+    /// The Ritz values of J, item by item, each item's rising; empty without Lanczos.
+    pub ritz_values: &'a [f64],
     /// (batch, ...), in the model's dtype.
     pub x: &'a Tensor,
     pub denoised: &'a Tensor,
@@ -147,6 +151,8 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             jvps: evaluator.jvps,
             jvp: evaluator.method.kind(),
             lanczos_error: noise.as_ref().and_then(|noise| noise.error),
+            covariance_share: noise.as_ref().and_then(|noise| noise.covariance_share),
+            ritz_values: noise.as_ref().map_or(&[], |noise| &noise.ritz_values),
             x: &x.f_to_kind(model_kind)?,
             denoised: &denoised.f_to_kind(model_kind)?,
         };

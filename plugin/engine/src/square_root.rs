@@ -41,6 +41,9 @@ pub struct Coefficients {
     pub values: Tensor,
     /// Estimated relative error for each item.
     pub error: Vec<f64>,
+    /// The Ritz values of J, which are the eigenvalues of the K × K matrix T as it is, neither clamped
+    /// nor with the guess of a larger one: θ_k of item i at `i * K + k − 1`, rising with k.
+    pub ritz_values: Vec<f64>,
 }
 
 impl Projected {
@@ -73,17 +76,22 @@ impl Projected {
     /// about as good as K + 1. The distance between the two answers estimates the error of the plain
     /// one, which is nearly always the larger.
     pub fn square_root(&self, covariance: Covariance, extended: bool) -> Result<Coefficients> {
-        let larger = self.function_of_t(covariance, self.steps + 1)?;
-        let plain = self.function_of_t(covariance, self.steps)?.f_constant_pad_nd([0, 1])?;
+        let (larger, _) = self.function_of_t(covariance, self.steps + 1)?;
+        let (plain, theta) = self.function_of_t(covariance, self.steps)?;
+        let plain = plain.f_constant_pad_nd([0, 1])?;
         let norm = |t: &Tensor| t.f_norm_scalaropt_dim(2.0, [1], false);
         let distance = norm(&larger.f_sub(&plain)?)?.f_div(&norm(&larger)?.f_clamp_min(f64::MIN_POSITIVE)?)?;
         let mut error = vec![0.0; self.batch];
         distance.f_copy_data(&mut error, self.batch)?;
-        Ok(Coefficients { values: if extended { larger } else { plain }, error })
+        let mut ritz_values = vec![0.0; self.batch * self.steps];
+        let count = ritz_values.len();
+        theta.f_copy_data(&mut ritz_values, count)?;
+        Ok(Coefficients { values: if extended { larger } else { plain }, error, ritz_values })
     }
 
-    /// f(T) e_1, (batch, size), for T with `size` rows: K, or K + 1 with a guess of a_{K+1}.
-    fn function_of_t(&self, covariance: Covariance, size: usize) -> Result<Tensor> {
+    /// f(T) e_1 and the eigenvalues θ of T, which rise, both (batch, size), for T with `size` rows: K, or
+    /// K + 1 with a guess of a_{K+1}.
+    fn function_of_t(&self, covariance: Covariance, size: usize) -> Result<(Tensor, Tensor)> {
         let mut t = vec![0.0; self.batch * size * size];
         for i in 0..self.batch {
             let item = i * self.steps..(i + 1) * self.steps;
@@ -104,7 +112,7 @@ impl Projected {
             theta.f_clamp_min(0.0)?.f_mul_scalar(covariance.factor)?.f_add_scalar(covariance.isotropic)?.f_sqrt()?;
         // W diag(f) Wᵀ e_1: Wᵀ e_1 is the first row of W.
         let weights = f.f_mul(&w.f_select(1, 0)?)?;
-        Ok(w.f_bmm(&weights.f_unsqueeze(2)?)?.f_squeeze_dim(2)?)
+        Ok((w.f_bmm(&weights.f_unsqueeze(2)?)?.f_squeeze_dim(2)?, theta))
     }
 }
 
@@ -150,7 +158,7 @@ impl Coefficients {
     }
 
     /// Takes over the coefficients (of fewer or as many vectors) and the error of the items that
-    /// `earlier` has for `which`.
+    /// `earlier` has for `which`. Ritz values stay: they tell of J, and more products tell more.
     pub fn keep(&mut self, which: &[bool], earlier: &Coefficients) -> Result<()> {
         let size = self.values.size2()?.1;
         let missing = size - earlier.values.size2()?.1;

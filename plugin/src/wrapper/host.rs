@@ -66,7 +66,7 @@ impl lgs_abi::Host for Callbacks {
         ROption::RSome(self.tensor(answer, diagonal))
     }
 
-    fn progress(&mut self, progress: &Progress) -> RResult<(), Interruption> {
+    fn progress(&mut self, progress: &Progress<'_>) -> RResult<(), Interruption> {
         let Some(callback) = self.host.progress else { return Self::answered(signal::CONTINUE) };
         let progress = types::Progress {
             struct_size: std::mem::size_of::<types::Progress>(),
@@ -81,6 +81,12 @@ impl lgs_abi::Host for Callbacks {
             lanczos_error: progress.lanczos_error,
             x: progress.x.0,
             denoised: progress.denoised.0,
+            covariance_share: progress.covariance_share,
+            ritz_values: match progress.ritz_values.is_empty() {
+                true => std::ptr::null(),
+                false => progress.ritz_values.as_ptr(),
+            },
+            ritz_count: progress.ritz_values.len() as u64,
         };
         Self::answered(unsafe { callback(self.host.context, &progress) })
     }

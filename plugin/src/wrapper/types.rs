@@ -54,6 +54,9 @@ structs! {
         lanczos_error: f64,
         x: Tensor,
         denoised: Tensor,
+        covariance_share: f64,
+        ritz_values: *const f64,
+        ritz_count: u64,
     }
 
     "lgs_choice" Choice {

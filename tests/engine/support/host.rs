@@ -25,6 +25,8 @@ pub struct Report {
     pub jvps: u64,
     pub jvp: Jvp,
     pub lanczos_error: Option<f64>,
+    pub covariance_share: Option<f64>,
+    pub ritz_values: Vec<f64>,
 }
 
 pub struct TestHost<'f> {
@@ -133,6 +135,8 @@ impl Host for TestHost<'_> {
             jvps: progress.jvps,
             jvp: progress.jvp,
             lanczos_error: progress.lanczos_error,
+            covariance_share: progress.covariance_share,
+            ritz_values: progress.ritz_values.to_vec(),
         });
         (self.watch)(progress)
     }
