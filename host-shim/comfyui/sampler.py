@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,8 @@ from . import lgs
 from .kernels import differentiable_kernels
 from .lgs._engine import engine
 from .process import forward_process, noise_scale
+from .progress import EvaluationProgress
+from .runs import Run, fingerprint, new_runs
 from .schema import node_schema
 
 Diagonal = Callable[[Tensor, Tensor], Tensor]
@@ -43,7 +46,7 @@ class LGSSampler(io.ComfyNode):
                 "diagonal: covariance diagonal-learned needs a network for the diagonal, and none is connected. "
                 "Connect Load Diagonal Covariance, or choose diagonal, which needs none."
             )
-        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options={**inputs, "diagonal": diagonal}))
+        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options={**inputs, "diagonal": diagonal, "runs": new_runs()}))
 
 
 @torch.no_grad()
@@ -55,56 +58,68 @@ def sample_lgs(
     callback: Callable[[dict], None] | None = None,
     disable: bool | None = None,
     diagonal: Diagonal | None = None,
+    runs: deque[Run] | None = None,
     **options,
 ) -> Tensor:
     """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
 
     ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
     progress bar and preview; ``disable`` hides the bar on the console; ``diagonal`` is the network of
-    covariance diagonal-learned.
+    covariance diagonal-learned; ``runs`` gets the record of this run.
     """
     if len(sigmas) < 2:
         return x
     extra_args = {} if extra_args is None else extra_args
-    model_sampling = model.inner_model.inner_model.model_sampling
+    base_model = model.inner_model.inner_model
+    model_sampling = base_model.model_sampling
     options = lgs.Options(**options).as_dict()
     if options["covariance"] not in WITHOUT_PRODUCTS:
         refuse_reused_answers(extra_args)
     options["s_noise"] *= noise_scale(model_sampling)
-    options |= {"process": forward_process(model_sampling), "precision": precision(model.inner_model.inner_model)}
+    options |= {"process": forward_process(model_sampling), "precision": precision(base_model)}
+    options = lgs.Options(**options)
+    record = lgs.Record({"seed": extra_args.get("seed")})
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         # ComfyUI looks for the stop button once a step; a step here is several evaluations.
         throw_exception_if_processing_interrupted()
         with differentiable_kernels(x, extra_args) as arguments:
-            return model(x, sigma, **arguments)
+            denoised = model(x, sigma, **arguments)
+        progress.evaluated(len(x) // batch)
+        return denoised
 
-    with tqdm(total=len(sigmas) - 1, disable=disable) as bar:
+    def report(step: dict) -> None:
+        record(step)
+        progress.stepped(step)
 
-        def report(step: dict) -> None:
-            if callback is not None:
-                callback(step)
-            bar.update(step["i"] + 1 - bar.n)
-
+    batch = len(x)
+    # Drawn at most ten times a second, however often it is told something.
+    with tqdm(total=len(sigmas) - 1, disable=disable, miniters=0) as console:
+        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console)
         try:
-            return lgs.sample(
+            samples = lgs.sample(
                 denoise,
                 x,
                 sigmas,
-                lgs.Options(**options),
+                options,
                 noise=noise_sampler(x, extra_args.get("seed")),
                 callback=report,
                 diagonal=diagonal,
-                model=getattr(model.inner_model, "model_patcher", model.inner_model.inner_model),
+                model=getattr(model.inner_model, "model_patcher", base_model),
             )
         except NotImplementedError as error:
-            if options["jvp"] != "forward":
+            if options.jvp != "forward":
                 raise
             why = (str(error).splitlines() or ["It does not say more."])[0]
             raise lgs.Error(
                 "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
                 f"{why} Set the input Jacobian product to auto or finite-difference."
             ) from error
+    if runs is not None:
+        # What ComfyUI makes of it is what the graph sees.
+        latent = base_model.process_latent_out(model_sampling.inverse_noise_scaling(sigmas[-1], samples).float())
+        runs.append(Run(record, fingerprint(latent)))
+    return samples
 
 
 def refuse_reused_answers(extra_args: dict) -> None:

@@ -12,8 +12,10 @@ from nodes import NODE_CLASS_MAPPINGS
 
 MANIFEST = Path(__file__).parent / "manifests" / "nodes.json"
 
-SOCKETS = {"LGS_DIAGONAL": io.Custom("LGS_DIAGONAL")}
+OWN = {"LGS_DIAGONAL": io.Custom("LGS_DIAGONAL")}
 """Types of our own, which only our nodes give and take."""
+
+SOCKETS = {"SAMPLER": io.Sampler, "LATENT": io.Latent, **OWN}
 
 INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boolean, "STRING": io.String}
 
@@ -25,7 +27,7 @@ OUTPUTS = {
     "LATENT": io.Latent,
     "IMAGE": io.Image,
     "STRING": io.String,
-    **SOCKETS,
+    **OWN,
 }
 
 
@@ -57,6 +59,7 @@ def node_schema(node_id: str, beside: str) -> io.Schema:
             *(_socket(entry) for entry in node.get("sockets", [])),
         ],
         outputs=[_output(entry) for entry in node["outputs"]],
+        is_output_node=node.get("output_node", False),
         **{name: value for name, value in optional.items() if name in known},
     )
 
@@ -84,7 +87,7 @@ def _input(entry: dict) -> io.Input:
 
 def _socket(entry: dict) -> io.Input:
     names = {key: entry[key] for key in ("display_name", "tooltip")}
-    return SOCKETS[entry["type"]].Input(entry["id"], optional=True, **names)
+    return SOCKETS[entry["type"]].Input(entry["id"], optional=not entry.get("required", False), **names)
 
 
 def _output(entry: dict) -> io.Output:

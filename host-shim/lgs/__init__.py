@@ -3,8 +3,8 @@
     samples = lgs.sample(denoise, noise * sigmas[0], sigmas, lgs.Options(lanczos_steps=2, eta=0.5))
 
 `denoise(x, sigma)` is a k-diffusion denoiser: it returns the posterior mean E[x_0 | x], with x
-(batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`, `Options`, `load_diagonal`,
-`info`; every error of ours is an `Error`.
+(batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`, `Options`, `Record`,
+`load_diagonal`, `info`; every error of ours is an `Error`.
 
 The package is a thin layer over the native library beside it, which is loaded when first needed.
 """
@@ -13,6 +13,7 @@ from ._sampling import info, jvp, reverse_noise, sample
 from .diagonal import load_diagonal
 from .errors import EngineError, Error, InternalError, InvalidArgument, InvalidType, ModelOutputError, TorchError
 from .options import Options
+from .record import Record
 
 __all__ = [
     "EngineError",
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidType",
     "ModelOutputError",
     "Options",
+    "Record",
     "TorchError",
     "info",
     "jvp",

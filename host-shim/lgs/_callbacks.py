@@ -190,6 +190,7 @@ def _progress(call, progress):
             "jvp": JVP_NAMES[p.jvp],
             "lanczos_error": p.lanczos_error,
             "covariance_share": p.covariance_share,
+            "noise_variance": p.noise_variance,
             # The numbers are the library's: a tensor of our own outlives the call.
             "ritz_values": torch.tensor(p.ritz_values[: p.ritz_count], dtype=torch.float64).reshape(
                 len(x), p.ritz_count // len(x)

@@ -45,6 +45,7 @@ class Progress(Structure):
         ("x", c_void_p),
         ("denoised", c_void_p),
         ("covariance_share", c_double),
+        ("noise_variance", c_double),
         ("ritz_values", POINTER(c_double)),
         ("ritz_count", c_uint64),
     ]

@@ -41,8 +41,9 @@ def sample(
     ``model_evaluations``, ``jvps`` (both so far), ``jvp`` (how), ``lanczos_error`` (estimated
     relative error of the step's noise; nan without Lanczos), ``covariance_share`` (what of the
     variance of the step's noise is not of eta^2 v I: 1 - eta^2 v |z|^2 / |Sigma^(1/2) z|^2 over the
-    batch; nan without noise) and ``ritz_values`` (those of J, (batch, products), float64, rising in
-    each item; (batch, 0) without Lanczos). `lgs.Record` keeps them.
+    batch; nan without noise), ``noise_variance`` (its mean square, without ``s_noise``) and
+    ``ritz_values`` (those of J, (batch, products), float64, rising in each item; (batch, 0) without
+    Lanczos). `lgs.Record` keeps them.
 
     ``diagonal(x, sigma)``, with arguments and result as of ``denoise``, is diag J, J = dD/dx, for
     covariance "diagonal-learned"; see `lgs.load_diagonal`.

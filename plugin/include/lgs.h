@@ -127,6 +127,9 @@ typedef struct lgs_progress {
      * s = eta^2 v, and squares summed over the batch, 1 - s |z|^2 / |Sigma^(1/2) z|^2. NaN where the
      * step adds no noise. */
     double covariance_share;
+    /* The variance of the step's noise, without s_noise: |Sigma^(1/2) z|^2 over the numbers of x. 0 where
+     * the step adds none. */
+    double noise_variance;
     /* The Ritz values of J, `ritz_count` numbers in all, as many for each item of x, one item after the
      * other, and rising within an item. They are the eigenvalues of V^T J V, V the orthonormal basis of
      * the Krylov space of the step's products, and may be negative where the model is inexact. Borrowed

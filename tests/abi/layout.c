@@ -30,6 +30,7 @@ static const struct field progress[] = {
     FIELD(lgs_progress_t, x),
     FIELD(lgs_progress_t, denoised),
     FIELD(lgs_progress_t, covariance_share),
+    FIELD(lgs_progress_t, noise_variance),
     FIELD(lgs_progress_t, ritz_values),
     FIELD(lgs_progress_t, ritz_count),
 };

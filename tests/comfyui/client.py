@@ -45,10 +45,17 @@ class Run:
     executing: str | None = None
     """The node that is running."""
     progress: list[dict] = dataclasses.field(default_factory=list)
-    """The progress messages: ``value`` of ``max``, of node ``node``."""
+    """The progress messages: ``value`` of ``max``, of node ``node``. A fraction is of the step in hand."""
     previews: list[Image.Image] = dataclasses.field(default_factory=list)
     images: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0))
     """(n, 32, 32), grey, 0..255, in the order saved."""
+    outputs: dict[str, dict] = dataclasses.field(default_factory=dict)
+    """By node, what it showed: ``images``, ``text``."""
+
+    @property
+    def steps(self) -> list[dict]:
+        """The progress messages at the end of a step."""
+        return [message for message in self.progress if message["value"] == int(message["value"])]
 
     def take(self, message: str | bytes) -> tuple[str, bool]:
         """Notes a message; gives its type, empty if it is not about this run, and whether it is the last."""
@@ -63,6 +70,8 @@ class Run:
             return "", False
         if kind == "progress":
             self.progress.append(data)
+        if kind == "executed":
+            self.outputs[data["node"]] = data["output"]
         if kind in ("execution_success", "execution_error", "execution_interrupted"):
             self.outcome, self.details = kind, data
         if kind == "executing":
@@ -125,11 +134,16 @@ class Client:
     def interrupt(self) -> None:
         self.post("/interrupt", {})
 
+    def picture(self, file: dict) -> Image.Image:
+        """One of a node's ``images``."""
+        return Image.open(
+            io.BytesIO(self.get("/view", **{name: file[name] for name in ("filename", "subfolder", "type")}))
+        )
+
     def _images(self, prompt_id: str) -> Tensor:
         outputs = self.get_json(f"/history/{prompt_id}")[prompt_id]["outputs"].values()
-        files = [file for output in outputs for file in output.get("images", [])]
-        names = ("filename", "subfolder", "type")
-        pictures = [Image.open(io.BytesIO(self.get("/view", **{n: file[n] for n in names}))) for file in files]
+        files = [file for output in outputs for file in output.get("images", []) if file["type"] == "output"]
+        pictures = [self.picture(file) for file in files]
         return torch.stack([pixels(picture) for picture in pictures]) if pictures else torch.empty(0)
 
 

@@ -17,7 +17,7 @@ UNET_AND_FLUX = pytest.mark.parametrize("architecture", ["unet", "flux"])
 def sampled(server: ComfyServer, graph: dict) -> Tensor:
     run = Client(server.address).run(graph)
     assert run.outcome == "execution_success", run.details
-    assert len(run.progress) == 4
+    assert len(run.steps) == 4
     latent = saved_latent(server)
     assert latent.isfinite().all()
     return latent

@@ -25,7 +25,7 @@ def test_each_draws_the_digits_and_the_seed_decides_them(comfy: Client, example:
     )
     check_pictures(first)
     assert_read(first.images, DIGITS)
-    assert len(again.progress) == 10, "not sampled anew"
+    assert len(again.steps) == 10, "not sampled anew"
     assert torch.equal(first.images, again.images)
     assert (first.images - other.images).abs().mean() > 5
 

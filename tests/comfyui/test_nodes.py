@@ -11,6 +11,7 @@ BESIDE = {
     "LGSSampler": "KSamplerSelect",
     "LGSDemoModel": "CheckpointLoaderSimple",
     "LGSLoadDiagonal": "CheckpointLoaderSimple",
+    "LGSReport": "KSamplerSelect",
 }
 """The host's own node in whose menu each of ours is listed."""
 
@@ -33,13 +34,13 @@ def test_schema_is_the_manifest(comfy: Client, manifest: dict, node_id: str):
         assert info["search_aliases"] == node["search_aliases"]
 
     shown = [entry for entry in node["inputs"] if entry.get("source") != "model"]
-    # Optional, so that a graph that was saved before an input came still runs.
-    (group,) = (name for name, inputs in info["input"].items() if inputs)
-    assert group == ("required" if node_id == "LGSDemoModel" else "optional")
     shown += node.get("sockets", [])
-    assert list(info["input"][group]) == [entry["id"] for entry in shown]
+    # Optional where that goes, so that a graph that was saved before an input came still runs.
+    groups = {entry["id"]: "required" if entry.get("required") or "pattern" in entry else "optional" for entry in shown}
+    for group in ("required", "optional"):
+        assert list(info["input"].get(group, {})) == [name for name in groups if groups[name] == group]
     for entry in shown:
-        kind, options = info["input"][group][entry["id"]]
+        kind, options = info["input"][groups[entry["id"]]][entry["id"]]
         assert kind == entry["type"]
         for key in ("display_name", "tooltip", "default", "min", "max", "step", "advanced"):
             assert options.get(key) == entry.get(key), (entry["id"], key)

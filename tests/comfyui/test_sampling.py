@@ -41,7 +41,7 @@ def test_shipped_example_draws_the_digits(comfy: Client, example: dict):
 
 def test_progress_and_preview_at_every_step(comfy: Client, example: dict):
     run = comfy.run(example)
-    assert [(message["value"], message["max"]) for message in run.progress] == [(n, 10) for n in range(1, 11)]
+    assert [(message["value"], message["max"]) for message in run.steps] == [(n, 10) for n in range(1, 11)]
     assert {message["node"] for message in run.progress} == {SAMPLING}
     assert len(run.previews) == 10
     # The last preview is the first picture, enlarged and as JPEG: the posterior mean of the last step.
@@ -49,9 +49,21 @@ def test_progress_and_preview_at_every_step(comfy: Client, example: dict):
     assert (last - run.images[0]).abs().mean() < 8
 
 
+def test_progress_with_each_model_evaluation(comfy: Client, example: dict):
+    """Enough pictures at once that evaluations take longer than ComfyUI lets pass between two messages."""
+    run = comfy.run(with_inputs(example, digits="0123456789" * 6, steps=3, jvp="finite-difference"))
+    values = [message["value"] for message in run.progress]
+    assert {message["max"] for message in run.progress} == {3}
+    assert values == sorted(values) and len(set(values)) == len(values), "forwards only"
+    # A step has four evaluations, the last one of the run one. Its step's end tells the last of each.
+    quarters = {0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.25, 3}
+    assert set(values) <= quarters
+    assert len(values) > len(run.steps) == 3 == len(run.previews)
+
+
 def test_seed_decides_the_pictures(comfy: Client, example: dict):
     runs = [comfy.run(with_inputs(example, noise_seed=seed)) for seed in (3, 4, 3)]
-    assert all(len(run.progress) == 10 for run in runs), "not sampled anew"
+    assert all(len(run.steps) == 10 for run in runs), "not sampled anew"
     assert torch.equal(runs[0].images, runs[2].images)
     assert (runs[0].images - runs[1].images).abs().mean() > 5
 
@@ -118,7 +130,7 @@ def test_one_step(comfy: Client, example: dict):
     """Two sigmas, the last one 0: the posterior mean."""
     run = comfy.run(with_inputs(example, steps=1))
     assert run.outcome == "execution_success", run.details
-    assert len(run.progress) == 1
+    assert len(run.steps) == 1
 
 
 def test_no_step(comfy: Client, example: dict):
@@ -150,5 +162,5 @@ def test_isotropic_is_the_formula_for_a_flow_model(comfy: Client, example: dict,
 def test_lanczos_with_a_flow_model(comfy: Client, example: dict):
     run = comfy.run(as_flow_model(example))
     assert run.outcome == "execution_success", run.details
-    assert len(run.progress) == 4
+    assert len(run.steps) == 4
     assert (run.images.flatten(1).std(dim=1) > 1).all(), "blank, as NaN is saved"

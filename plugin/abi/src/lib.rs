@@ -162,6 +162,8 @@ pub struct Progress<'a> {
     pub denoised: TensorHandle,
     /// What of the variance of Σ^{1/2} z is not of η² v I; NaN where no noise is added.
     pub covariance_share: f64,
+    /// The variance of Σ^{1/2} z, ‖Σ^{1/2} z‖² / d, the mean over the batch; 0 where no noise is added.
+    pub noise_variance: f64,
     /// The Ritz values of J, as many for each item, one item after the other, each item's rising; empty
     /// where no Lanczos recursion ran.
     pub ritz_values: RSlice<'a, f64>,

@@ -270,6 +270,7 @@ impl Host for RemoteHost<'_> {
             x: lend(progress.x),
             denoised: lend(progress.denoised),
             covariance_share: progress.covariance_share.unwrap_or(f64::NAN),
+            noise_variance: progress.noise_variance,
             ritz_values: progress.ritz_values.into(),
         }))
     }

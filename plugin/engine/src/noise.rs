@@ -20,6 +20,8 @@ use crate::{
 pub struct Noise {
     /// Σ^{1/2} z, (batch, ...).
     pub value: Tensor,
+    /// ‖Σ^{1/2} z‖² / d, the mean over the batch: its variance.
+    pub variance: f64,
     /// What of its variance Σ has beyond s I, s = η² v: 1 − s ‖z‖² / ‖Σ^{1/2} z‖², squares summed over
     /// the batch. `None`: there is no noise.
     ///
@@ -30,13 +32,6 @@ pub struct Noise {
     pub error: Option<f64>,
     /// [`Coefficients::ritz_values`]; empty without Lanczos.
     pub ritz_values: Vec<f64>,
-}
-
-impl Noise {
-    /// Of which nothing more is known.
-    fn of(value: Tensor) -> Self {
-        Self { value, covariance_share: None, error: None, ritz_values: Vec::new() }
-    }
 }
 
 /// D(x) alone.
@@ -86,9 +81,8 @@ impl Step<'_> {
         variance: f64,
     ) -> Result<(Tensor, Noise)> {
         let denoised = Linearization::new(evaluator, self.x, self.sigma).denoised()?;
-        check([(DENOISED, &denoised), (NOISE, self.z)])?;
-        let value = self.z.f_mul_scalar(variance.sqrt())?;
-        Ok((denoised, Noise { covariance_share: self.share(1.0, variance), ..Noise::of(value) }))
+        let [z] = check_and_fetch([(DENOISED, &denoised), (NOISE, self.z)], [&self.z.f_norm()?])?;
+        Ok((denoised, self.noise(self.z.f_mul_scalar(variance.sqrt())?, z * z, variance * (z * z))))
     }
 
     /// Σ = s I + c Bᵀ diag(λ) B, λ from probes of B J Bᵀ.
@@ -126,7 +120,7 @@ impl Step<'_> {
     ) -> Result<Noise> {
         let value = structured::square_root(self.covariance(), basis, eigenvalues, self.z)?;
         let [z, noise] = check_and_fetch(checked, [&self.z.f_norm()?, &value.f_norm()?])?;
-        Ok(Noise { covariance_share: self.share(z * z, noise * noise), ..Noise::of(value) })
+        Ok(self.noise(value, z * z, noise * noise))
     }
 
     /// Σ = s I + c J, by Lanczos.
@@ -205,20 +199,26 @@ impl Step<'_> {
             Some(known) => known,
             None => t.square_root(covariance, options.extended)?,
         };
+        let value = coefficients.combine(&krylov)?.f_reshape(&shape[..])?;
         let square = |norms: &[f64]| norms.iter().map(|norm| norm * norm).sum();
         let noise = Noise {
-            value: coefficients.combine(&krylov)?.f_reshape(&shape[..])?,
-            covariance_share: self.share(square(&t.norm), square(&coefficients.norms(&t)?)),
             error: Some(coefficients.largest_error()?),
-            ritz_values: coefficients.ritz_values,
+            ..self.noise(value, square(&t.norm), square(&coefficients.norms(&t)?))
         };
+        let noise = Noise { ritz_values: coefficients.ritz_values, ..noise };
         Ok((denoised, noise))
     }
 
-    /// [`Noise::covariance_share`] from ‖z‖² and ‖Σ^{1/2} z‖².
-    fn share(&self, z: f64, noise: f64) -> Option<f64> {
-        // Rounding must not make it negative where c J is next to nothing.
-        (noise > 0.0).then(|| (1.0 - self.kernel.isotropic * z / noise).max(0.0))
+    /// Σ^{1/2} z, of which ‖z‖² and ‖Σ^{1/2} z‖² are known, summed over the batch.
+    fn noise(&self, value: Tensor, z: f64, noise: f64) -> Noise {
+        Noise {
+            variance: noise / value.numel() as f64,
+            // Rounding must not make it negative where c J is next to nothing.
+            covariance_share: (noise > 0.0).then(|| ((noise - self.kernel.isotropic * z) / noise).max(0.0)),
+            value,
+            error: None,
+            ritz_values: Vec::new(),
+        }
     }
 
     /// Where J is taken.

@@ -97,6 +97,8 @@ pub struct Progress<'a> {
     pub lanczos_error: Option<f64>,
     /// What of the noise's variance Σ has beyond η² v I, see [`crate::noise::Noise::covariance_share`]; `None` without noise.
     pub covariance_share: Option<f64>,
+    /// Its variance, without s_noise: ‖Σ^{1/2} z‖² / d, the mean over the batch; 0 without noise.
+    pub noise_variance: f64,
     /// The Ritz values of J, item by item, each item's rising; empty without Lanczos.
     pub ritz_values: &'a [f64],
     /// (batch, ...), in the model's dtype.
@@ -152,6 +154,7 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             jvp: evaluator.method.kind(),
             lanczos_error: noise.as_ref().and_then(|noise| noise.error),
             covariance_share: noise.as_ref().and_then(|noise| noise.covariance_share),
+            noise_variance: noise.as_ref().map_or(0.0, |noise| noise.variance),
             ritz_values: noise.as_ref().map_or(&[], |noise| &noise.ritz_values),
             x: &x.f_to_kind(model_kind)?,
             denoised: &denoised.f_to_kind(model_kind)?,

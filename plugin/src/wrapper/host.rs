@@ -82,6 +82,7 @@ impl lgs_abi::Host for Callbacks {
             x: progress.x.0,
             denoised: progress.denoised.0,
             covariance_share: progress.covariance_share,
+            noise_variance: progress.noise_variance,
             ritz_values: match progress.ritz_values.is_empty() {
                 true => std::ptr::null(),
                 false => progress.ritz_values.as_ptr(),

@@ -55,6 +55,7 @@ structs! {
         x: Tensor,
         denoised: Tensor,
         covariance_share: f64,
+        noise_variance: f64,
         ritz_values: *const f64,
         ritz_count: u64,
     }

@@ -101,10 +101,13 @@ fn a_tolerance_leaves_the_ritz_values_of_the_products_made() {
     close(&report.ritz_values, &ritz_values(&gaussian().jacobian(VE, 0.5), &z, report.jvps as usize), 1e-6);
 }
 
+fn mean_square(tensor: &Tensor) -> f64 {
+    tensor.square().mean(Kind::Double).double_value(&[])
+}
+
 /// 1 − η² v ‖z‖² / ‖noise‖².
 fn share(variance: f64, z: &Tensor, noise: &Tensor) -> f64 {
-    let square = |t: &Tensor| t.square().sum(Kind::Double).double_value(&[]);
-    1.0 - variance * square(z) / square(noise)
+    1.0 - variance * mean_square(z) / mean_square(noise)
 }
 
 #[test]
@@ -116,12 +119,15 @@ fn the_share_is_that_of_the_noise_and_one_product_tells_it() {
     {
         let (_, _, v) = kernel(process, t, s, eta);
         // zᵀ Σ z has but one product in it.
-        let expected = share(eta * eta * v, &z, &gaussian.noise(process, t, s, eta, &z));
+        let noise = gaussian.noise(process, t, s, eta, &z);
+        let (expected, variance) = (share(eta * eta * v, &z, &noise), mean_square(&noise));
         assert!((1e-4..0.999).contains(&expected), "or nothing is tested: {expected}");
         for lanczos_steps in [1, 3, D as usize] {
             for extended in [false, true] {
                 let options = Options { process, eta, lanczos_steps, extended, ..OPTIONS };
-                let came = report(&options, t, s, &x, &z).covariance_share.expect("a share");
+                let report = report(&options, t, s, &x, &z);
+                assert!((report.noise_variance - variance).abs() < 1e-6 * variance);
+                let came = report.covariance_share.expect("a share");
                 assert!((came - expected).abs() < 1e-6, "{process:?} K {lanczos_steps}: {came}, expected {expected}");
             }
         }
@@ -149,7 +155,10 @@ fn the_share_of_every_other_covariance() {
             .noise(|_, _| Ok(z.shallow_clone()))
             .diagonal(move |x, _| Ok(diagonal.expand_as(x).contiguous()));
         let end = sample(&mut host, &options, &x, &[t, s]).expect("no error");
-        let expected = share(0.49 * v, &z, &(end - &mean));
+        let noise = end - &mean;
+        let expected = share(0.49 * v, &z, &noise);
+        let variance = host.reports[0].noise_variance;
+        assert!((variance / mean_square(&noise) - 1.0).abs() < 1e-9, "{covariance:?}: {variance}");
         let came = host.reports[0].covariance_share.expect("a share");
         assert!((came - expected).abs() < 1e-9, "{covariance:?}: {came}, expected {expected}");
         assert_eq!(came > 1e-3, covariance != Covariance::Isotropic, "{covariance:?}: {came}");
@@ -168,7 +177,8 @@ fn all_of_the_noise_is_the_covariances_without_eta_and_none_without_noise() {
         (Options { covariance: Covariance::Isotropic, eta: 0.0, ..OPTIONS }, 0.2),
     ] {
         let report = report(&options, 0.5, next, &x, &z);
-        assert_eq!((report.covariance_share, report.ritz_values), (None, Vec::new()));
+        assert_eq!((report.covariance_share, report.noise_variance), (None, 0.0));
+        assert!(report.ritz_values.is_empty());
     }
     // The factor on the noise changes nothing.
     let stronger = Options { s_noise: 3.0, ..OPTIONS };

@@ -26,6 +26,7 @@ pub struct Report {
     pub jvp: Jvp,
     pub lanczos_error: Option<f64>,
     pub covariance_share: Option<f64>,
+    pub noise_variance: f64,
     pub ritz_values: Vec<f64>,
 }
 
@@ -136,6 +137,7 @@ impl Host for TestHost<'_> {
             jvp: progress.jvp,
             lanczos_error: progress.lanczos_error,
             covariance_share: progress.covariance_share,
+            noise_variance: progress.noise_variance,
             ritz_values: progress.ritz_values.to_vec(),
         });
         (self.watch)(progress)

@@ -1,0 +1,97 @@
+"""What a trajectory was like, step by step, kept to be looked at: see `lgs.report` for words and pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .errors import InvalidArgument
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One reverse step from ``sigma`` to ``sigma_next``; the names are those of `lgs.sample`'s callback."""
+
+    sigma: float
+    sigma_next: float
+    model_evaluations: int
+    """Of this step alone."""
+    jvps: int
+    """Jacobian-vector products of this step alone."""
+    jvp: str
+    """How they were computed; ``"auto"`` where that was not decided yet."""
+    ritz_values: Tensor
+    """(batch, products), float64, rising; (batch, 0) without Lanczos."""
+    lanczos_error: float
+    """nan without Lanczos."""
+    covariance_share: float
+    """nan without noise."""
+    noise_variance: float
+    """0 without noise."""
+    seconds: float
+
+    @property
+    def added_variance(self) -> float:
+        """Variance for each number of x that the posterior covariance added in this step."""
+        return self.noise_variance * self.covariance_share if self.noise_variance > 0 else 0.0
+
+
+class Record:
+    """A callback for `lgs.sample` that keeps what it is told, but for x and the posterior mean.
+
+        record = lgs.Record()
+        lgs.sample(denoise, x, sigmas, options, callback=record)
+        print(lgs.report.table(record))
+
+    One record is for one trajectory, and its clock starts when it is made. ``about``: what else there
+    is to say of the run, by name; it is printed with the table.
+    """
+
+    def __init__(self, about: Mapping[str, Any] | None = None):
+        self.about = dict(about or {})
+        self.steps: list[Step] = []
+        self.batch = 0
+        self._evaluations = self._jvps = 0
+        self._time = time.perf_counter()
+
+    def __call__(self, progress: Mapping[str, Any]) -> None:
+        now = time.perf_counter()
+        self.batch = len(progress["x"])
+        self.steps.append(
+            Step(
+                sigma=float(progress["sigma"]),
+                sigma_next=float(progress["sigma_next"]),
+                model_evaluations=progress["model_evaluations"] - self._evaluations,
+                jvps=progress["jvps"] - self._jvps,
+                jvp=progress["jvp"],
+                ritz_values=progress["ritz_values"],
+                lanczos_error=progress["lanczos_error"],
+                covariance_share=progress["covariance_share"],
+                noise_variance=progress["noise_variance"],
+                seconds=now - self._time,
+            )
+        )
+        self._evaluations, self._jvps = progress["model_evaluations"], progress["jvps"]
+        self._time = now
+
+    def expect_steps(self) -> None:
+        """That there is something to show."""
+        if not self.steps:
+            raise InvalidArgument(
+                "record: expected the record of a run, got one without steps. Give it to lgs.sample as its callback."
+            )
+
+    @property
+    def model_evaluations(self) -> int:
+        """Of all steps."""
+        return self._evaluations
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps."""
+        return math.fsum(step.seconds for step in self.steps)

@@ -1,0 +1,127 @@
+"""A `Record` in words: a table, and what to do about it. `lgs.plot` draws it."""
+
+from __future__ import annotations
+
+import math
+
+from .record import Record, Step
+
+LITTLE = 0.05
+"""Share of what the covariance adds over a whole run that is little."""
+
+WORTH_SAVING = 0.1
+"""Share of a run's model evaluations below which it is not worth to change a setting."""
+
+SMALL_ERROR, LARGE_ERROR = 0.005, 0.1
+"""Estimated relative errors of a step's noise. The first is about that of K = 3 on pictures."""
+
+
+NEGATIVE = -0.05
+"""A Ritz value that is no rounding: the largest of an exact model are about 1."""
+
+
+def table(record: Record) -> str:
+    """The steps, a line each, with a heading and what to do: text for a font of equal widths."""
+    record.expect_steps()
+    steps = record.steps
+    about = "".join(f", {name} {value}" for name, value in record.about.items())
+    lines = [
+        f"{_count(len(steps), 'step')}, {_count(record.model_evaluations, 'model evaluation')}, "
+        f"{record.seconds:.3g} s, {_count(record.batch, 'picture')}{about}",
+        "",
+        "step    sigma  evaluations  products   Ritz values from      to     error  covariance  seconds",
+    ]
+    lines += [_line(number, step) for number, step in enumerate(steps, 1)]
+    lines += ["", *advice(record)]
+    lines += [
+        "",
+        "Ritz values approach the eigenvalues of the model's Jacobian; the smallest and the largest of the batch.",
+        "Error: estimated, of the step's noise. Covariance: what of the variance of the step's noise it added.",
+    ]
+    return "\n".join(lines)
+
+
+def advice(record: Record) -> list[str]:
+    """Sentences about the run: what cost much for little, and what is not as it should be."""
+    lanczos = [step for step in record.steps if step.ritz_values.numel()]
+    if not lanczos:
+        return ["No step took the covariance by Lanczos steps."]
+    return [sentence for rule in (_useless_steps, _error, _negative) if (sentence := rule(record, lanczos))]
+
+
+def _useless_steps(record: Record, lanczos: list[Step]) -> str | None:
+    """The steps at the low end that together add next to nothing of the covariance."""
+    total = math.fsum(step.added_variance for step in lanczos)
+    added, evaluations = 0.0, 0
+    first = len(lanczos)
+    while first > 0 and added + lanczos[first - 1].added_variance <= LITTLE * total:
+        first -= 1
+        added += lanczos[first].added_variance
+        # All but D(x) itself.
+        evaluations += lanczos[first].model_evaluations - 1
+    cost = evaluations / record.model_evaluations
+    if first in (0, len(lanczos)) or cost < WORTH_SAVING:
+        return None
+    threshold = _between(lanczos[first].sigma, lanczos[first - 1].sigma)
+    return (
+        f"Steps below sigma {threshold} added {_percent(added / total)} of the variance that the covariance added in "
+        f"all, for {_percent(cost)} of the evaluations: set lanczos from sigma to {threshold}."
+    )
+
+
+def _error(record: Record, lanczos: list[Step]) -> str | None:
+    worst = max(lanczos, key=lambda step: step.lanczos_error)
+    if worst.lanczos_error > LARGE_ERROR:
+        return (
+            f"The noise of the step at sigma {worst.sigma:.3g} is off by an estimated {_percent(worst.lanczos_error)}: "
+            "raise lanczos steps."
+        )
+    if worst.lanczos_error < SMALL_ERROR and worst.jvps > 1:
+        return (
+            f"The noise of every step is within an estimated {_percent(worst.lanczos_error)} of exact: fewer lanczos "
+            "steps will do."
+        )
+    return None
+
+
+def _negative(record: Record, lanczos: list[Step]) -> str | None:
+    low = min(lanczos, key=lambda step: step.ritz_values.min().item())
+    lowest = low.ritz_values.min().item()
+    if lowest > NEGATIVE:
+        return None
+    return (
+        f"Ritz values go down to {lowest:.2g} (at sigma {low.sigma:.3g}), where an exact model has none below 0: "
+        "strong guidance does that, or low precision. They count as 0."
+    )
+
+
+def _line(number: int, step: Step) -> str:
+    low, high, error, share = "-", "-", "-", "-"
+    if step.ritz_values.numel():
+        low, high = f"{step.ritz_values.min().item():.2g}", f"{step.ritz_values.max().item():.2g}"
+        error = _percent(step.lanczos_error)
+    if step.noise_variance > 0:
+        share = _percent(step.covariance_share)
+    return (
+        f"{number:4}{step.sigma:9.4g}{step.model_evaluations:13}{step.jvps:10}{low:>19}{high:>8}{error:>10}{share:>12}"
+        f"{step.seconds:9.2f}"
+    )
+
+
+def _percent(share: float) -> str:
+    """Two digits, and no more after the point than tell something."""
+    percent = 100 * share
+    if 0 < percent < 0.01:
+        return "< 0.01 %"
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _between(low: float, high: float) -> str:
+    """The shortest number above ``low``, and at most ``high``."""
+    middle = math.sqrt(low * high)
+    candidates = (f"{middle:.{digits}g}" for digits in range(1, 17))
+    return next(text for text in candidates if low < float(text) <= high)
