@@ -1,4 +1,4 @@
-"""The ComfyUI node pack: LGS Sampler, LGS Report, LGS Demo Model and Load Diagonal Covariance.
+"""The ComfyUI node pack: LGS Sampler, LGS Report, LGS Covariance, LGS Demo Model and Load Diagonal Covariance.
 
 ComfyUI imports this folder from ``custom_nodes`` and asks `comfy_entrypoint` for its nodes.
 Nothing here loads the native library: that happens when LGS Sampler first runs, so that the
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comfy_api.latest import ComfyExtension, io
 
+from .covariance import LGSCovariance
 from .demo_model import LGSDemoModel
 from .load_diagonal import LGSLoadDiagonal
 from .report import LGSReport
@@ -24,7 +25,7 @@ class LGSExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LGSSampler, LGSDemoModel, LGSLoadDiagonal, LGSReport]
+        return [LGSSampler, LGSDemoModel, LGSLoadDiagonal, LGSReport, LGSCovariance]
 
 
 async def comfy_entrypoint() -> LGSExtension:

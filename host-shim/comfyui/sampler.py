@@ -72,19 +72,14 @@ def sample_lgs(
     extra_args = {} if extra_args is None else extra_args
     base_model = model.inner_model.inner_model
     model_sampling = base_model.model_sampling
-    options = lgs.Options(**options).as_dict()
-    if options["covariance"] not in WITHOUT_PRODUCTS:
+    options = options_for(base_model, **options)
+    if options.covariance not in WITHOUT_PRODUCTS:
         refuse_reused_answers(extra_args)
-    options["s_noise"] *= noise_scale(model_sampling)
-    options |= {"process": forward_process(model_sampling), "precision": precision(base_model)}
-    options = lgs.Options(**options)
     record = lgs.Record({"seed": extra_args.get("seed")})
+    batch, posterior_mean = len(x), denoiser(model, extra_args)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        # ComfyUI looks for the stop button once a step; a step here is several evaluations.
-        throw_exception_if_processing_interrupted()
-        with differentiable_kernels(x, extra_args) as arguments:
-            denoised = model(x, sigma, **arguments)
+        denoised = posterior_mean(x, sigma)
         progress.evaluated(len(x) // batch)
         return denoised
 
@@ -92,7 +87,6 @@ def sample_lgs(
         record(step)
         progress.stepped(step)
 
-    batch = len(x)
     # Drawn at most ten times a second, however often it is told something.
     with tqdm(total=len(sigmas) - 1, disable=disable, miniters=0) as console:
         progress = EvaluationProgress(len(sigmas) - 1, options, callback, console)
@@ -135,6 +129,25 @@ def refuse_reused_answers(extra_args: dict) -> None:
             "answer for the next noise level, and would do so within a step too. Remove that node, or set the input "
             "covariance to isotropic."
         )
+
+
+def denoiser(model: Callable[..., Tensor], extra_args: dict) -> Callable[[Tensor, Tensor], Tensor]:
+    """The guided posterior mean of what ComfyUI gives a sampler, as `lgs.sample` calls it."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        # ComfyUI looks for the stop button once a step; a step here is several evaluations.
+        throw_exception_if_processing_interrupted()
+        with differentiable_kernels(x, extra_args) as arguments:
+            return model(x, sigma, **arguments)
+
+    return denoise
+
+
+def options_for(model: BaseModel, **options) -> lgs.Options:
+    """The options that a user chose, with those that the model decides."""
+    options = lgs.Options(**options).as_dict()
+    options["s_noise"] *= noise_scale(model.model_sampling)
+    return lgs.Options(**options | {"process": forward_process(model.model_sampling), "precision": precision(model)})
 
 
 def precision(model: BaseModel) -> str:

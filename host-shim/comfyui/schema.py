@@ -15,7 +15,14 @@ MANIFEST = Path(__file__).parent / "manifests" / "nodes.json"
 OWN = {"LGS_DIAGONAL": io.Custom("LGS_DIAGONAL")}
 """Types of our own, which only our nodes give and take."""
 
-SOCKETS = {"SAMPLER": io.Sampler, "LATENT": io.Latent, **OWN}
+SOCKETS = {
+    "SAMPLER": io.Sampler,
+    "GUIDER": io.Guider,
+    "NOISE": io.Noise,
+    "LATENT": io.Latent,
+    "VAE": io.Vae,
+    **OWN,
+}
 
 INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boolean, "STRING": io.String}
 

@@ -12,6 +12,7 @@ BESIDE = {
     "LGSDemoModel": "CheckpointLoaderSimple",
     "LGSLoadDiagonal": "CheckpointLoaderSimple",
     "LGSReport": "KSamplerSelect",
+    "LGSCovariance": "SamplerCustomAdvanced",
 }
 """The host's own node in whose menu each of ours is listed."""
 

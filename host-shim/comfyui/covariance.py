@@ -1,0 +1,108 @@
+"""LGS Covariance: what a picture could still become at a noise level, drawn from the posterior covariance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from comfy.model_management import intermediate_device
+from comfy.sample import fix_empty_latent_channels
+from comfy.samplers import KSAMPLER, CFGGuider
+from comfy.sd import VAE
+from comfy.utils import ProgressBar
+from comfy_api.latest import io
+from torch import Tensor
+
+from . import lgs
+from .colour_map import colours
+from .process import noise_scale
+from .sampler import denoiser, noise_sampler, options_for
+from .schema import node_schema
+
+
+class LGSCovariance(io.ComfyNode):
+    """The node. It samples no picture: it asks the model once where it stands, and for products around there."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema("LGSCovariance", beside="SamplerCustomAdvanced")
+
+    @classmethod
+    def execute(
+        cls,
+        guider: CFGGuider,
+        noise,
+        latent_image: dict,
+        vae: VAE,
+        sigma: float = 0.5,
+        draws: int = 16,
+        lanczos_steps: int = 8,
+    ) -> io.NodeOutput:
+        # An empty latent has the channels of Stable Diffusion, whatever the model.
+        latent = fix_empty_latent_channels(guider.model_patcher, latent_image["samples"])
+        latent_image = latent_image | {"samples": latent}
+        sampler = KSAMPLER(draw_posterior, extra_options={"draws": draws, "lanczos_steps": lanczos_steps, "kept": []})
+        guider.sample(
+            noise.generate_noise(latent_image),
+            latent,
+            sampler,
+            torch.tensor([sigma, 0.0]),
+            denoise_mask=latent_image.get("noise_mask"),
+            seed=noise.seed,
+        )
+        mean, *drawn = (
+            as_images(vae, guider.model_patcher.model.process_latent_out(samples.float()))
+            for samples in sampler.extra_options["kept"]
+        )
+        deviation = torch.stack(drawn).var(dim=0).mean(dim=-1).sqrt()
+        # Single pixels must not darken all others.
+        brightest = deviation.flatten().kthvalue(math.ceil(0.995 * deviation.numel())).values.clamp(min=1e-12)
+        text = (
+            f"Standard deviation at sigma {sigma:g}, of 1 for the whole range from black to white: "
+            f"{deviation.square().mean().sqrt():.3g} over all pixels, {brightest:.3g} and above in yellow."
+        )
+        return io.NodeOutput(colours(deviation / brightest), mean, torch.cat(drawn), text)
+
+
+@torch.no_grad()
+def draw_posterior(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict | None = None,
+    callback: Callable[[dict], None] | None = None,
+    disable: bool | None = None,
+    *,
+    draws: int,
+    lanczos_steps: int,
+    kept: list[Tensor],
+) -> Tensor:
+    """The posterior mean of x_0 given x at ``sigmas[0]``, with the signature of a sampler.
+
+    ``kept`` gets it, and ``draws`` draws from N(mean, Cov[x_0 | x]) after it.
+    """
+    extra_args = {} if extra_args is None else extra_args
+    base_model = model.inner_model.inner_model
+    denoise, options = denoiser(model, extra_args), options_for(base_model, lanczos_steps=lanczos_steps)
+    sigma, draw_noise = float(sigmas[0]), noise_sampler(x, extra_args.get("seed"))
+    mean = denoise(x, sigmas[:1].expand(len(x)))
+    kept.append(mean)
+    # Where a mask lets nothing change, x_0 is known: J is 0 there, and all of the noise the error of a few
+    # Lanczos steps.
+    mask = extra_args.get("denoise_mask")
+    undecided = 1.0 if mask is None else (mask > 0).to(x.dtype)
+    bar = ProgressBar(draws)
+    for _ in range(draws):
+        # A step to sigma 0 without the mean: the square root of the posterior covariance of x_0 itself.
+        z = draw_noise(sigma, 0.0) * undecided
+        noise = lgs.reverse_noise(denoise, x, sigma, 0.0, z, options)
+        kept.append(mean + noise_scale(base_model.model_sampling) * noise)
+        bar.update(1)
+    return mean
+
+
+def as_images(vae: VAE, samples: Tensor) -> Tensor:
+    """(images, height, width, channels); the frames of videos one after the other."""
+    images = vae.decode(samples).to(intermediate_device(), torch.float32)
+    return images.reshape(-1, *images.shape[-3:])
