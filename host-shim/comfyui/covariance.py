@@ -17,7 +17,7 @@ from torch import Tensor
 from . import lgs
 from .colour_map import colours
 from .process import noise_scale
-from .sampler import denoiser, noise_sampler, options_for
+from .sampler import denoiser, model_of, noise_sampler, options_for
 from .schema import node_schema
 
 
@@ -96,7 +96,7 @@ def draw_posterior(
     for _ in range(draws):
         # A step to sigma 0 without the mean: the square root of the posterior covariance of x_0 itself.
         z = draw_noise(sigma, 0.0) * undecided
-        noise = lgs.reverse_noise(denoise, x, sigma, 0.0, z, options)
+        noise = lgs.reverse_noise(denoise, x, sigma, 0.0, z, options, model=model_of(model))
         kept.append(mean + noise_scale(base_model.model_sampling) * noise)
         bar.update(1)
     return mean

@@ -99,7 +99,7 @@ def sample_lgs(
                 noise=noise_sampler(x, extra_args.get("seed")),
                 callback=report,
                 diagonal=diagonal,
-                model=getattr(model.inner_model, "model_patcher", base_model),
+                model=model_of(model),
             )
         except NotImplementedError as error:
             if options.jvp != "forward":
@@ -141,6 +141,11 @@ def denoiser(model: Callable[..., Tensor], extra_args: dict) -> Callable[[Tensor
             return model(x, sigma, **arguments)
 
     return denoise
+
+
+def model_of(model: Callable[..., Tensor]) -> object:
+    """What `lgs.sample` is to remember its choices for: what of a sampler's model lives on after the run."""
+    return getattr(model.inner_model, "model_patcher", model.inner_model.inner_model)
 
 
 def options_for(model: BaseModel, **options) -> lgs.Options:

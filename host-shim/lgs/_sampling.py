@@ -85,12 +85,13 @@ def reverse_noise(
     options: Options | Mapping[str, Any] | None = None,
     *,
     diagonal: Denoiser | None = None,
+    model: object = None,
 ) -> Tensor:
     """The noise of one reverse step: Sigma^(1/2) z, Sigma the covariance of x at ``sigma_next``
     given x at ``sigma``.
 
     x and z (batch, ...), the result is like x; ``s_noise`` is not applied. ``sigma_next`` 0 gives
-    the square root of the posterior covariance of x_0 itself. ``diagonal`` as for `sample`.
+    the square root of the posterior covariance of x_0 itself. ``diagonal`` and ``model`` as for `sample`.
     """
     options = Options.of(options)
     x, z = _check_x("x", x), _check_x("z", z)
@@ -99,7 +100,7 @@ def reverse_noise(
     with Lent(engine, z) as handle:
         arguments = c_double(sigma), c_double(sigma_next), handle
         function = engine.lib.api.reverse_noise
-        [result] = _run(engine, function, denoise, x, options, *arguments, results=1, diagonal=diagonal)
+        [result] = _run(engine, function, denoise, x, options, *arguments, results=1, diagonal=diagonal, model=model)
     return result
 
 
