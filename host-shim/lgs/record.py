@@ -44,9 +44,11 @@ class Step:
 class Record:
     """A callback for `lgs.sample` that keeps what it is told, but for x and the posterior mean.
 
+        from lgs import report
+
         record = lgs.Record()
         lgs.sample(denoise, x, sigmas, options, callback=record)
-        print(lgs.report.table(record))
+        print(report.table(record))
 
     One record is for one trajectory, and its clock starts when it is made. ``about``: what else there
     is to say of the run, by name; it is printed with the table.

@@ -27,7 +27,7 @@ def table(record: Record) -> str:
     about = "".join(f", {name} {value}" for name, value in record.about.items())
     lines = [
         f"{_count(len(steps), 'step')}, {_count(record.model_evaluations, 'model evaluation')}, "
-        f"{record.seconds:.3g} s, {_count(record.batch, 'picture')}{about}",
+        f"{record.seconds:.3g} s, batch of {record.batch}{about}",
         "",
         "step    sigma  evaluations  products   Ritz values from      to     error  covariance  seconds",
     ]

@@ -33,7 +33,7 @@ def test_the_report_is_of_this_run(comfy: Client, example: dict):
     run = comfy.run(with_report(with_inputs(example, jvp="finite-difference", noise_seed=3)))
     words = told(run)
     assert words.startswith("10 steps, 37 model evaluations, ")
-    assert "10 pictures, seed 3" in words
+    assert "batch of 10, seed 3" in words
     lines = re.findall(r"^ +(\d+) +([\d.]+) +(\d+) +(\d+) ", words, re.MULTILINE)
     assert [line[0] for line in lines] == [str(number) for number in range(1, 11)]
     assert [line[2:] for line in lines] == 9 * [("4", "3")] + [("1", "0")]

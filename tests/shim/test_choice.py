@@ -238,6 +238,14 @@ def test_it_is_found_out_once_for_a_model_and_gives_the_same_picture_again(digit
         options = {"lanczos_steps": 1}
         lgs.sample(closure, x, [5.0, 1.0, 0.0], options, callback=seen.append, model=denoise.unet)
         assert (seen[0]["model_evaluations"] > 2) == first
+    noises = [
+        lgs.reverse_noise(lambda x, sigma: denoise(x, sigma), x, 5.0, 1.0, x, options, model=denoise.unet)
+        for _ in range(2)
+    ]
+    assert torch.equal(*noises)
+    denoise.calls.clear()
+    lgs.reverse_noise(lambda x, sigma: denoise(x, sigma), x, 5.0, 1.0, x, options, model=denoise.unet)
+    assert sum(denoise.calls) == 2 * len(x)
 
 
 def test_what_is_remembered_keeps_nothing_alive(digit_weights):

@@ -59,7 +59,7 @@ def test_what_the_covariance_adds_is_of_the_trace():
 def test_the_table_has_a_line_for_each_step():
     text = report.table(recorded({"lanczos_steps": 2, "jvp": "finite-difference"}))
     lines = text.splitlines()
-    assert lines[0].startswith("4 steps, 10 model evaluations, ") and lines[0].endswith(", 2 pictures, seed 7")
+    assert lines[0].startswith("4 steps, 10 model evaluations, ") and lines[0].endswith(", batch of 2, seed 7")
     rows = [line.split() for line in lines[3:7]]
     assert [row[:4] for row in rows] == [
         ["1", "5", "3", "2"],
