@@ -142,6 +142,21 @@ class Api(Structure):
         ("error_status", _function(c_void_p)),
         ("error_message", _function(c_void_p, result=c_char_p)),
         ("error_delete", _function(c_void_p, result=None)),
+        (
+            "principal_components",
+            _function(
+                c_void_p,
+                c_char_p,
+                POINTER(Host),
+                c_void_p,
+                c_double,
+                c_void_p,
+                POINTER(c_void_p),
+                POINTER(c_void_p),
+                POINTER(c_void_p),
+                _ERROR,
+            ),
+        ),
     ]
 
 

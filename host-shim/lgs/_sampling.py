@@ -122,6 +122,36 @@ def jvp(
     return denoised, product
 
 
+def principal_components(
+    denoise: Denoiser,
+    x: Tensor,
+    sigma: float,
+    z: Tensor,
+    options: Options | Mapping[str, Any] | None = None,
+    *,
+    model: object = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The posterior of x_0 given x at ``sigma``: its mean, and the variances along the directions in which
+    it varies most.
+
+    x and z (batch, ...), z standard normal: the directions are looked for in the Krylov space of
+    K = ``lanczos_steps`` Jacobian-vector products that begins with it. Gives D(x, sigma), like x; the
+    variances, (batch, K), falling; and the directions, (batch, K, ...), orthonormal. The leading ones
+    are those of sigma^2 / alpha J once K is a few times as large. ``model`` as for `sample`.
+
+    What they show: Manor and Michaeli, "On the Posterior Distribution in Denoising" (arXiv 2309.13598).
+    """
+    options = Options.of(options)
+    x, z = _check_x("x", x), _check_x("z", z)
+    sigma = _check_number("sigma", sigma)
+    engine = _engine.engine()
+    with Lent(engine, z) as handle:
+        arguments = c_double(sigma), handle
+        function = engine.lib.api.principal_components
+        mean, variances, components = _run(engine, function, denoise, x, options, *arguments, results=3, model=model)
+    return mean, variances, components
+
+
 def info() -> dict[str, Any]:
     """Versions, engine, torch and devices; where the engine cannot be had, ``problem`` says why."""
     answer: dict[str, Any] = {"lgs": None, "engine": None, "torch": torch.__version__, "devices": [], "problem": None}

@@ -281,6 +281,15 @@ typedef struct lgs_api {
     lgs_status_t (*error_status)(const lgs_error_t *error);
     const char *(*error_message)(const lgs_error_t *error);
     void (*error_delete)(lgs_error_t *error);
+
+    /* The posterior of x_0 given x: its mean D(x, sigma), like x, and the leading principal components of
+     * its covariance, sigma^2 / alpha J. They are found in the Krylov space of K products that begins with
+     * z, (batch, ...) standard normal, K being the option lanczos_steps. `variances` is (batch, K) and
+     * falls, negative ones taken for 0; `components` is (batch, K, ...), orthonormal, in x's dtype. [as
+     * sample] */
+    lgs_status_t (*principal_components)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host,
+                                         lgs_tensor_t x, double sigma, lgs_tensor_t z, lgs_tensor_t *denoised,
+                                         lgs_tensor_t *variances, lgs_tensor_t *components, lgs_error_t **error);
 } lgs_api_t;
 
 /*

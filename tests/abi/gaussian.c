@@ -221,6 +221,22 @@ static void one_step(const lgs_engine_t *engine)
     lgs->tensor_delete(engine, result);
     lgs->tensor_delete(engine, product);
 
+    /* All of the posterior's covariance, for there are as many products as coordinates. */
+    lgs_tensor_t components = NULL;
+    ACCEPTED(lgs->principal_components(engine, exact, &host, x, sigmas[0], z, &result, &product, &components, &error));
+    CHECK_CLOSE(result, expected, 1e-12);
+    for (int i = 0; i < N; i++) {
+        double l = lambda[i % D], s = sigmas[0] * sigmas[0];
+        check(__LINE__, fabs(data(product)[i] - s * l / (l + s)) < 1e-6, "variance %d: got %.9g", i, data(product)[i]);
+        /* The coordinates are the components, in this order. */
+        for (int j = 0; j < D; j++) {
+            CHECK(fabs(fabs(data(components)[i * D + j]) - (i % D == j)) < 1e-4);
+        }
+    }
+    lgs->tensor_delete(engine, result);
+    lgs->tensor_delete(engine, product);
+    lgs->tensor_delete(engine, components);
+
     /* A second owner keeps the tensor alive when the first has let go. */
     ACCEPTED(lgs->tensor_clone(engine, x, &result, &error));
     lgs->tensor_delete(engine, x);

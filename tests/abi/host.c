@@ -254,11 +254,23 @@ static void without_engine(void)
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "v", lgs->jvp(NULL, NULL, &host, x, 1.0, NULL, &result, &product, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "denoised", lgs->jvp(NULL, NULL, &host, x, 1.0, x, NULL, &product, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "product", lgs->jvp(NULL, NULL, &host, x, 1.0, x, &result, NULL, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine",
+            lgs->principal_components(NULL, NULL, &host, x, 1.0, x, &result, &product, &product, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "z",
+            lgs->principal_components(NULL, NULL, &host, x, 1.0, NULL, &result, &product, &product, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "denoised",
+            lgs->principal_components(NULL, NULL, &host, x, 1.0, x, NULL, &product, &product, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "variances",
+            lgs->principal_components(NULL, NULL, &host, x, 1.0, x, &result, NULL, &product, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "components",
+            lgs->principal_components(NULL, NULL, &host, x, 1.0, x, &result, &product, NULL, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->tensor_clone(NULL, x, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->engine_info(NULL, &info, &error));
     CHECK(lgs->sample(NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->reverse_noise(NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->jvp(NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
+    CHECK(lgs->principal_components(NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL) ==
+          LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->tensor_clone(NULL, NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->engine_info(NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(result == SENTINEL && product == SENTINEL && info == SENTINEL);

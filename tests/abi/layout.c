@@ -62,7 +62,7 @@ static const struct field api[] = {
     FIELD(lgs_api_t, engine_info),   FIELD(lgs_api_t, engine_close),  FIELD(lgs_api_t, sample),
     FIELD(lgs_api_t, reverse_noise), FIELD(lgs_api_t, jvp),           FIELD(lgs_api_t, tensor_clone),
     FIELD(lgs_api_t, tensor_delete), FIELD(lgs_api_t, error_status),  FIELD(lgs_api_t, error_message),
-    FIELD(lgs_api_t, error_delete),
+    FIELD(lgs_api_t, error_delete),  FIELD(lgs_api_t, principal_components),
 };
 
 static void print(const char *name, size_t size, const struct field *fields, size_t count, const char *end)

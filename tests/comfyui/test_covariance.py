@@ -9,16 +9,19 @@ from torch import Tensor
 from .client import Client, Run
 from .graphs import DECODE, GUIDER, MODEL, NOISE, SAMPLER, SAMPLING, SAVE, SIGMAS, digit_mean, with_inputs, with_node
 
-COVARIANCE, TEXT, MAP = "20", "21", "22"
+COVARIANCE, TEXT = "20", "21"
+DEVIATION, COMPONENTS, MEAN, DRAWN, WORDS = range(5)
+"""The node's outputs."""
+
 DIGIT = "3"
 
 
-def looking(example: dict, save: int = 2, **inputs: object) -> dict:
+def looking(example: dict, save: int = DRAWN, **inputs: object) -> dict:
     """The example's model and noise, looked at instead of sampled; output ``save`` of the node is saved."""
     graph = {number: node for number, node in example.items() if number not in (SAMPLER, SIGMAS, SAMPLING, DECODE)}
     wired = {"guider": [GUIDER, 0], "noise": [NOISE, 0], "latent_image": [MODEL, 4], "vae": [MODEL, 3]}
     graph = with_node(graph, COVARIANCE, "LGSCovariance", **wired, **inputs)
-    graph = with_node(graph, TEXT, "PreviewAny", source=[COVARIANCE, 3])
+    graph = with_node(graph, TEXT, "PreviewAny", source=[COVARIANCE, WORDS])
     graph[SAVE]["inputs"]["images"] = [COVARIANCE, save]
     return with_inputs(graph, digits=DIGIT, noise_seed=7)
 
@@ -58,7 +61,7 @@ def test_draws_vary_as_the_jacobian_says(comfy: Client, example: dict, pack: Pat
 def test_the_map_is_bright_where_draws_vary(comfy: Client, example: dict):
     inputs = {"sigma": 0.5, "draws": 16, "lanczos_steps": 6}
     deviation = images(comfy.run(looking(example, **inputs))).std(dim=0)
-    run = comfy.run(looking(example, save=0, **inputs))
+    run = comfy.run(looking(example, save=DEVIATION, **inputs))
     [shown] = images(run)
     assert shown.shape == (32, 32)
     # Viridis' grey levels rise with what it shows.
@@ -71,7 +74,7 @@ def test_the_map_is_bright_where_draws_vary(comfy: Client, example: dict):
 
 
 def test_the_mean_is_the_posterior_mean_and_the_seed_decides_the_draws(comfy: Client, example: dict, pack: Path):
-    mean = images(comfy.run(looking(example, save=1, sigma=0.5, draws=2)))
+    mean = images(comfy.run(looking(example, save=MEAN, sigma=0.5, draws=2)))
     expected = ((posterior(pack, 0.5)[0].reshape(1, 32, 32) + 1) / 2).clamp(0, 1)
     assert (mean - expected).abs().max() <= 2 / 255
     first, again, other = (
@@ -80,6 +83,23 @@ def test_the_mean_is_the_posterior_mean_and_the_seed_decides_the_draws(comfy: Cl
     assert torch.equal(first, again)
     assert (first - other).abs().mean() > 0.01
     assert (first[0] - first[1]).abs().mean() > 0.01, "two draws"
+
+
+def test_components_are_those_of_the_jacobian(comfy: Client, example: dict, pack: Path):
+    """Two standard deviations either way; far enough from black and white, as a picture shows it, half of that."""
+    rows = images(comfy.run(looking(example, save=COMPONENTS, sigma=1.0, draws=2, components=2, lanczos_steps=16)))
+    assert rows.shape == (2, 32, 96)
+    mean, covariance = posterior(pack, 1.0)
+    values, vectors = torch.linalg.eigh(covariance)
+    low, middle, high = rows[0].split(32, dim=1)
+    expected = ((mean + 2 * values[-1].sqrt() * torch.stack([-vectors[:, -1], vectors[:, -1]]) + 1) / 2).clamp(0, 1)
+    assert (middle.flatten() - ((mean + 1) / 2).clamp(0, 1)).abs().max() <= 2 / 255
+    came, wanted = (high - low).flatten(), expected[1] - expected[0]
+    assert wanted.norm() > 1, "or there is nothing to compare"
+    # The sign of a component is chance.
+    assert (torch.dot(came, wanted) / came.norm() / wanted.norm()).abs() > 0.9
+    assert came.norm() == pytest.approx(wanted.norm().item(), rel=0.25)
+    assert (rows[1, :, 64:] - rows[1, :, :32]).norm() < came.norm(), "the leading one first"
 
 
 def test_less_noise_leaves_less_undecided(comfy: Client, example: dict):

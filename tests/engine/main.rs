@@ -9,6 +9,7 @@ mod denoiser;
 mod finite_difference;
 mod jvp;
 mod lanczos;
+mod posterior;
 mod process;
 mod sampler;
 mod square_root;

@@ -247,6 +247,17 @@ pub struct JvpResult {
     pub product: TensorHandle,
 }
 
+/// The posterior mean of x_0 given x, and the leading principal components of its covariance.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct PrincipalComponents {
+    pub denoised: TensorHandle,
+    /// (batch, K), falling.
+    pub variances: TensorHandle,
+    /// (batch, K, ...), of length 1.
+    pub components: TensorHandle,
+}
+
 /// What an engine offers. Functions never unwind; they may be called from any thread.
 #[repr(C)]
 #[derive(StableAbi)]
@@ -283,6 +294,14 @@ pub struct EngineModule {
         sigma: f64,
         v: TensorHandle,
     ) -> RResult<JvpResult, EngineError>,
+    /// D(x, σ) and the leading principal components of Cov[x_0 | x], from K products in the Krylov space of z.
+    pub principal_components: for<'a> extern "C" fn(
+        options: &SamplerOptions,
+        host: HostRef<'a>,
+        x: TensorHandle,
+        sigma: f64,
+        z: TensorHandle,
+    ) -> RResult<PrincipalComponents, EngineError>,
     /// A second owning handle of the same tensor.
     pub tensor_clone: extern "C" fn(tensor: TensorHandle) -> RResult<TensorHandle, EngineError>,
     /// Gives an owned handle back.

@@ -5,7 +5,8 @@
 //! * [`jvp`]: Jacobian-vector products through the model, [`finite_difference`] how far such a one
 //!   reaches, [`choice`] which way of them to take.
 //! * [`lanczos`](mod@lanczos): the Krylov space. [`square_root`]: Σ^{1/2} z from it.
-//! * [`structured`]: the same for covariances that are diagonal in a known basis.
+//! * [`posterior`]: the principal components of the posterior covariance from it.
+//! * [`structured`]: Σ^{1/2} z for covariances that are diagonal in a known basis.
 //! * [`noise`]: the noise of one step, with each covariance. [`sampler`]: a step and a trajectory.
 //! * [`module`]: how `liblgs` reaches all this; the only part that knows of handles.
 //!
@@ -19,6 +20,7 @@ pub mod jvp;
 pub mod lanczos;
 pub mod module;
 pub mod noise;
+pub mod posterior;
 pub mod process;
 pub mod sampler;
 pub mod square_root;

@@ -13,7 +13,7 @@ use abi_stable::{
 };
 use lgs_abi::{
     Choice, EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink,
-    Precision, SamplerOptions, TensorHandle,
+    Precision, PrincipalComponents, SamplerOptions, TensorHandle,
 };
 use tch::{Kind, Tensor};
 
@@ -30,8 +30,18 @@ const TORCH: &str = "2.11";
 
 #[export_root_module]
 pub fn module() -> EngineModuleRef {
-    EngineModule { torch, devices, set_log_sink, sample, reverse_noise, jvp, tensor_clone, tensor_delete }
-        .leak_into_prefix()
+    EngineModule {
+        torch,
+        devices,
+        set_log_sink,
+        sample,
+        reverse_noise,
+        jvp,
+        principal_components,
+        tensor_clone,
+        tensor_delete,
+    }
+    .leak_into_prefix()
 }
 
 extern "C" fn torch() -> RString {
@@ -80,6 +90,24 @@ extern "C" fn jvp(
         let (x, v, mut host) = (borrow(x)?, borrow(v)?, RemoteHost(host));
         let (denoised, product) = sampler::jvp(&mut host, &options_of(options), &x, sigma, &v)?;
         Ok(JvpResult { denoised: give(denoised), product: give(product) })
+    })
+}
+
+extern "C" fn principal_components(
+    options: &SamplerOptions,
+    host: HostRef<'_>,
+    x: TensorHandle,
+    sigma: f64,
+    z: TensorHandle,
+) -> RResult<PrincipalComponents, EngineError> {
+    guarded(|| {
+        let (x, z, mut host) = (borrow(x)?, borrow(z)?, RemoteHost(host));
+        let found = sampler::principal_components(&mut host, &options_of(options), &x, sigma, &z)?;
+        Ok(PrincipalComponents {
+            denoised: give(found.denoised),
+            variances: give(found.variances),
+            components: give(found.components),
+        })
     })
 }
 

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     finite_difference::reach,
     jvp::{largest, Linearization},
-    lanczos::lanczos,
+    lanczos::{lanczos, Krylov},
     process::ReverseStep,
     sampler::{mean, Covariance, Options},
     square_root::{self, Coefficients, Projected},
@@ -179,22 +179,7 @@ impl Step<'_> {
             None => model.denoised()?,
         };
 
-        // One transfer for the K × K problem and for whether all is well.
-        let finite = denoised
-            .f_reshape([batch, dimension])?
-            .f_isfinite()?
-            .f_all_dim(1, false)?
-            .f_to_kind(krylov.norm.f_kind()?)?;
-        let (t, finite) = Projected::fetch(&krylov, &finite)?;
-        if finite.contains(&0.0) {
-            return Err(not_finite(DENOISED));
-        }
-        if t.norm.iter().any(|norm| !norm.is_finite()) {
-            return Err(not_finite(NOISE));
-        }
-        if !t.is_finite() {
-            return Err(not_finite(PRODUCT));
-        }
+        let t = fetch_checked(&krylov, &denoised)?;
         let coefficients = match known {
             Some(known) => known,
             None => t.square_root(covariance, options.extended)?,
@@ -229,6 +214,26 @@ impl Step<'_> {
     /// Σ, but for what of J it has.
     fn covariance(&self) -> square_root::Covariance {
         square_root::Covariance { isotropic: self.kernel.isotropic, factor: self.kernel.covariance }
+    }
+}
+
+/// The K × K problem of a Krylov space that began with the noise, in one transfer with whether all is well.
+pub(crate) fn fetch_checked(krylov: &Krylov, denoised: &Tensor) -> Result<Projected> {
+    let finite = denoised
+        .f_reshape([denoised.size()[0], -1])?
+        .f_isfinite()?
+        .f_all_dim(1, false)?
+        .f_to_kind(krylov.norm.f_kind()?)?;
+    let (t, finite) = Projected::fetch(krylov, &finite)?;
+    if finite.contains(&0.0) {
+        return Err(not_finite(DENOISED));
+    }
+    if t.norm.iter().any(|norm| !norm.is_finite()) {
+        return Err(not_finite(NOISE));
+    }
+    match t.is_finite() {
+        true => Ok(t),
+        false => Err(not_finite(PRODUCT)),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     jvp::{all_finite, Jvp, Linearization},
     noise::{denoised_only, step_noise},
+    posterior::{self, PrincipalComponents},
     process::{Process, ReverseStep},
 };
 
@@ -222,6 +223,37 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
         }
     };
     Ok(noise.f_to_kind(model_kind)?)
+}
+
+/// D(x, σ) and the leading principal components of the posterior of x_0 given x, from K = `lanczos_steps`
+/// products in a Krylov space that begins with z; x and z (batch, ...). All that is returned is in x's dtype.
+pub fn principal_components<M: Denoiser + ?Sized>(
+    model: &mut M,
+    options: &Options,
+    x: &Tensor,
+    sigma: f64,
+    z: &Tensor,
+) -> Result<PrincipalComponents> {
+    let _no_grad = tch::no_grad_guard();
+    let options = Options { covariance: Covariance::Lanczos, ..*options };
+    let layout = Layout::of("x", x)?;
+    check_sigmas(options.process, &[sigma, 0.0])?;
+    check_options(&options, &layout)?;
+    check_finite("x", x)?;
+    let z = argument("z", &layout, z)?;
+    let (kind, model_kind) = (layout.kind, layout.model_kind);
+    // A step to σ = 0 has the covariance of x_0 itself.
+    let factor = ReverseStep::new(options.process, sigma, 0.0, options.eta).covariance;
+    let jacobian_sigma = options.process.jacobian_sigma(sigma);
+    let mut evaluator = Evaluator::new(model, layout, options.plan());
+    let x = x.f_to_kind(kind)?;
+    let found = posterior::principal_components(&mut evaluator, &x, jacobian_sigma, factor, &z, options.lanczos_steps)
+        .map_err(|error| error.at(format!("sigma {sigma:.6}")))?;
+    Ok(PrincipalComponents {
+        denoised: found.denoised.f_to_kind(model_kind)?,
+        variances: found.variances.f_to_kind(model_kind)?,
+        components: found.components.f_to_kind(model_kind)?,
+    })
 }
 
 /// D(x, σ) and J v at x; x, v and both results (batch, ...).

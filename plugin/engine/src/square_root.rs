@@ -89,9 +89,9 @@ impl Projected {
         Ok(Coefficients { values: if extended { larger } else { plain }, error, ritz_values })
     }
 
-    /// f(T) e_1 and the eigenvalues θ of T, which rise, both (batch, size), for T with `size` rows: K, or
-    /// K + 1 with a guess of a_{K+1}.
-    fn function_of_t(&self, covariance: Covariance, size: usize) -> Result<(Tensor, Tensor)> {
+    /// The eigenvalues θ of T, which rise, (batch, size), and its eigenvectors, the columns of W, (batch,
+    /// size, size), for T with `size` rows: K, or K + 1 with a guess of a_{K+1}.
+    pub fn eigen(&self, size: usize) -> Result<(Tensor, Tensor)> {
         let mut t = vec![0.0; self.batch * size * size];
         for i in 0..self.batch {
             let item = i * self.steps..(i + 1) * self.steps;
@@ -107,7 +107,12 @@ impl Projected {
         }
         let (batch, size) = (self.batch as i64, size as i64);
         let t = Tensor::f_from_data_size(bytes(&t), &[batch, size, size], Kind::Double)?;
-        let (theta, w) = t.f_linalg_eigh("L")?;
+        Ok(t.f_linalg_eigh("L")?)
+    }
+
+    /// f(T) e_1 and the eigenvalues θ of T, both (batch, size).
+    fn function_of_t(&self, covariance: Covariance, size: usize) -> Result<(Tensor, Tensor)> {
+        let (theta, w) = self.eigen(size)?;
         let f =
             theta.f_clamp_min(0.0)?.f_mul_scalar(covariance.factor)?.f_add_scalar(covariance.isotropic)?.f_sqrt()?;
         // W diag(f) Wᵀ e_1: Wᵀ e_1 is the first row of W.

@@ -51,6 +51,7 @@ static API: Api = Api {
     error_status,
     error_message,
     error_delete,
+    principal_components,
 };
 
 /// See `lgs.h`.
@@ -209,6 +210,34 @@ unsafe extern "C" fn jvp(
         })?;
         out_denoised.write(value.denoised.0);
         out_product.write(value.product.0);
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn principal_components(
+    engine: *const LgsEngine,
+    options: *const c_char,
+    host: *const Host,
+    x: Tensor,
+    sigma: f64,
+    z: Tensor,
+    denoised: *mut Tensor,
+    variances: *mut Tensor,
+    components: *mut Tensor,
+    error: *mut *mut LgsError,
+) -> i32 {
+    guarded(error, || {
+        let (x, z) = (tensor("x", x)?, tensor("z", z)?);
+        let out_denoised = out_parameter("denoised", denoised)?;
+        let out_variances = out_parameter("variances", variances)?;
+        let out_components = out_parameter("components", components)?;
+        let engine = borrowed("engine", engine)?;
+        let value = with_engine(engine, options, callbacks(engine, host)?, |options, host| {
+            engine.engine.module.principal_components()(options, host, x, sigma, z)
+        })?;
+        out_denoised.write(value.denoised.0);
+        out_variances.write(value.variances.0);
+        out_components.write(value.components.0);
         Ok(())
     })
 }

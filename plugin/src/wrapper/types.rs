@@ -114,6 +114,10 @@ structs! {
         error_status: unsafe extern "C" fn(*const LgsError) -> i32,
         error_message: unsafe extern "C" fn(*const LgsError) -> *const c_char,
         error_delete: unsafe extern "C" fn(*mut LgsError),
+        principal_components: unsafe extern "C" fn(
+            *const LgsEngine, *const c_char, *const Host, Tensor, f64, Tensor, *mut Tensor, *mut Tensor, *mut Tensor,
+            *mut *mut LgsError,
+        ) -> i32,
     }
 }
 
