@@ -9,7 +9,7 @@ host's own classes. FOLDER gets what is in ComfyUI's ``models``: ``checkpoints``
 A loader knows a model by its widths, so these are the smallest that it takes for the real one: 320
 channels for Stable Diffusion's kinds, but fewer levels and blocks; 64 for SD3, 128 for Flux and Wan. The
 files are small all the same, because large weights are overlapping windows of few numbers, and
-PyTorch's format keeps it so: CLIP, whose 123 million numbers no loader takes fewer of, is 13 MB.
+PyTorch's format keeps it so: CLIP, whose 123 million numbers no loader takes fewer of, is under 10 MB.
 """
 
 from __future__ import annotations
