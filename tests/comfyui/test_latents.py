@@ -55,24 +55,30 @@ def sampled_and_picture(server: ComfyServer, graph: dict) -> tuple[dict[str, Ten
     return latents, original
 
 
-@pytest.mark.parametrize("differential", [False, True], ids=["mask", "differential"])
-@pytest.mark.parametrize("feather", [0, 8], ids=["hard", "soft"])
-def test_inpainting_leaves_the_rest_alone(server_with_models: ComfyServer, feather: int, differential: bool):
-    graph = {}
+def inpainted(graph: dict, feather: int, *, differential: bool = False) -> None:
     parts = sd15_unet(graph)
     model = add(graph, "DifferentialDiffusion", model=parts.model) if differential else parts.model
-    latent = masked(graph, feather)
     guider, sigmas = guider_of(graph, parts, model), scheduled(graph, model, denoise=0.8)
-    without = by_guider(guider, sigmas, picture(graph))
-    side_by_side(graph, by_guider(guider, sigmas, latent), without)
+    side_by_side(graph, by_guider(guider, sigmas, masked(graph, feather)), by_guider(guider, sigmas, picture(graph)))
+
+
+@pytest.mark.parametrize("feather", [0, 8], ids=["hard", "soft"])
+def test_inpainting_leaves_the_rest_alone(server_with_models: ComfyServer, feather: int):
+    graph = {}
+    inpainted(graph, feather)
     latents, original = sampled_and_picture(server_with_models, graph)
-    left, right = (
-        {name: distance(latent[part], original[part]) for name, latent in latents.items() if name != "without"}
-        for part in ((..., slice(HALF)), (..., slice(HALF, None)))
-    )
-    # Differential diffusion lets go of the mask in the last step, at the smallest noise level.
-    assert max(left.values()) < (2 * left["euler_ancestral"] if differential else 1e-5), left
-    assert min(right.values()) > max(0.05, 5 * left["euler_ancestral"]), right
+    del latents["without"]
+    for name, latent in latents.items():
+        assert distance(latent[..., :HALF], original[..., :HALF]) < 1e-5, name
+        assert distance(latent[..., HALF:], original[..., HALF:]) > 0.05, name
+
+
+def test_differential_diffusion(server_with_models: ComfyServer):
+    """It lets go of the mask in the last step. What a sampler leaves outside of it then shows; with covariance that
+    says nothing here, where weights are random and no covariance is right."""
+    graph = {}
+    inpainted(graph, feather=8, differential=True)
+    sampled(server_with_models, graph)
 
 
 def test_a_picture_noised_in_part(server_with_models: ComfyServer):
