@@ -87,6 +87,14 @@ def patched(node: str, **inputs: object) -> Callable[[dict], tuple[Sampling, Sam
     return workflow
 
 
+def self_attention_guidance(graph: dict) -> tuple[Sampling, Sampling]:
+    """Which leaves latents of four by four alone."""
+    parts = sd15_unet(graph)
+    parts.latent = add(graph, "EmptyLatentImage", width=2 * SIZE, height=2 * SIZE, batch_size=1)
+    model = add(graph, "SelfAttentionGuidance", model=parts.model, scale=0.5, blur_sigma=2.0)
+    return guided(graph, parts, model=model), guided(graph, parts)
+
+
 def fp8(weight_dtype: str) -> Callable[[dict], tuple[Sampling, Sampling]]:
     def workflow(graph: dict) -> tuple[Sampling, Sampling]:
         return guided(graph, sd3_unet(graph, weight_dtype)), guided(graph, sd3_unet(graph))
@@ -132,7 +140,7 @@ WORKFLOWS = [
     timestep_range,
     patched("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2),
     patched("PerturbedAttentionGuidance", scale=3.0),
-    patched("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0),
+    self_attention_guidance,
     patched("RescaleCFG", multiplier=0.7),
     patched("Mahiro"),
     patched("ModelSamplingContinuousEDM", sampling="v_prediction", sigma_max=120.0, sigma_min=0.002),
