@@ -56,7 +56,7 @@ class Plan:
     size: int
 
 
-FULL_PLAN = Plan(("digits", "cifar"), BUDGETS, ETAS, ((200, 4), (1000, 1)), groups=5, size=1000)
+FULL_PLAN = Plan(("digits", "cifar"), BUDGETS, ETAS, ((200, 3), (1000, 1)), groups=5, size=1000)
 QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, 1),), groups=2, size=20)
 
 
