@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 
+import interruptible
 import numpy as np
 import pytest
 import torch
@@ -161,7 +162,7 @@ def test_wrong_arguments_are_named(arguments, message, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_ends_with_a_sentence(tmp_path):
     folder = command.__file__.rsplit("demo", 1)[0]
-    process = subprocess.Popen(
+    process = interruptible.start(
         [sys.executable, "-u", "-m", "demo", "--out", str(tmp_path), "--per-digit", "1000"],
         cwd=folder,
         stdout=subprocess.PIPE,

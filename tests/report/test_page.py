@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import interruptible
 import pytest
 import torch
 from matplotlib.figure import Figure as Canvas
@@ -276,7 +277,7 @@ def test_a_folder_that_cannot_be_is_named(capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
+    process = interruptible.start(
         [sys.executable, "-u", "-m", "report", "--out", str(tmp_path), "--only", "trained"],
         cwd=Path(command.__file__).parent.parent,
         stdout=subprocess.PIPE,

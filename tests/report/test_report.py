@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import interruptible
 import pytest
 
 import lgs
@@ -18,7 +19,7 @@ TESTS = Path(__file__).parent.parent
 
 def started(out):
     folders = os.pathsep.join(map(str, (TESTS, Path(lgs.__file__).parent.parent)))
-    return subprocess.Popen(
+    return interruptible.start(
         [sys.executable, "-m", "report", "--quick", "--out", str(out)],
         env=os.environ | {"PYTHONPATH": folders},
         stdout=subprocess.PIPE,
