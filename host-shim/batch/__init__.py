@@ -11,7 +11,6 @@
     command.py   the command line
 
 Runs in ComfyUI's own environment with nothing installed: aiohttp, Pillow and tqdm are what ComfyUI itself
-requires, filelock is what PyTorch requires. aiohttp is also what ComfyUI's server is made of. The clients of
-ComfyUI on PyPI were looked at: the maintained ones either install ComfyUI (comfy-cli) or do not let the caller
-choose the id of a prompt, without which a job cannot be found again after a crash.
+requires, filelock is what PyTorch requires. aiohttp is also what ComfyUI's server is made of. A client has to
+choose the id of a prompt itself: without that a job cannot be found again after a crash.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tomllib
@@ -64,3 +65,17 @@ def test_common_inputs_come_first(node: dict):
 def test_every_node_can_be_searched_for_and_says_what_its_inputs_do(node: dict):
     assert node["search_aliases"]
     assert all(entry["tooltip"] for entry in node["inputs"])
+
+
+@pytest.mark.parametrize("file", sorted((PACK / "example_workflows").glob("*.json")), ids=lambda file: file.stem)
+def test_no_node_of_a_shipped_graph_lies_on_another(file: Path):
+    """A node that has more inputs than its saved height holds grows, over what is below it."""
+    boxes = []
+    for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]:
+        widgets = sum("widget" in entry for entry in node.get("inputs", []))
+        assert node["size"][1] >= 24 * widgets, f"{node['type']}: {widgets} widgets"
+        (left, top), (width, height) = node["pos"], node["size"]
+        boxes.append((node["type"], left, top - 30, left + width, top + height))  # with its title
+    for (one, *a), (other, *b) in itertools.combinations(boxes, 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"{one} and {other}"
