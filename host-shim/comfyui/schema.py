@@ -78,9 +78,10 @@ def _category(beside: str, otherwise: str) -> str:
 
 def _input(entry: dict) -> io.Input:
     kind = entry["type"]
-    keys = ("display_name", "tooltip", "default", "min", "max", "step")
+    keys = ("display_name", "tooltip", "min", "max", "step")
     options = {key: entry[key] for key in keys if key in entry}
-    # A graph that was saved before an input came still runs: the option's default is the library's then.
+    options["default"] = entry.get("recommended", entry["default"])
+    # A graph that was saved before an input came still runs, and means the same: the library has its own default.
     options["optional"] = "pattern" not in entry
     if kind == "COMBO":
         options["options"] = entry["choices"]

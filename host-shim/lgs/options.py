@@ -15,6 +15,8 @@ from .errors import InvalidArgument, InvalidType
 class Options:
     """Options of `lgs.sample` and `lgs.reverse_noise`; immutable, one attribute for each.
 
+    The defaults are the method as its paper has it; `recommended` gives settings that cost less.
+
     ========================== ============================================= =============
     option                     values                                        default
     ========================== ============================================= =============
@@ -70,6 +72,17 @@ class Options:
         lib = _native.library()
         checked = lib.text(lib.api.options_check, _encode(values))
         object.__setattr__(self, "_values", json.loads(checked))
+
+    @classmethod
+    def recommended(cls, **values: Any) -> Options:
+        """The settings that the LGS Sampler node starts with, but for ``values``.
+
+        `Options()` is the method as its paper has it; these were tuned for few model evaluations on
+        trained models (``make report``, section ``defaults``).
+        """
+        nodes = json.loads(_native.library().api.manifest())["nodes"]
+        inputs = next(node["inputs"] for node in nodes if node["id"] == "LGSSampler")
+        return cls(**{entry["id"]: entry["recommended"] for entry in inputs if "recommended" in entry} | values)
 
     @classmethod
     def of(cls, options: Options | Mapping[str, Any] | None) -> Options:

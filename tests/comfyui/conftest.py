@@ -120,5 +120,5 @@ def server_with_fused_attention(servers: Servers, pack: Path) -> ComfyServer:
 
 @pytest.fixture
 def example(pack: Path) -> dict:
-    """The shipped example graph."""
+    """The example graph of the digits."""
     return graphs.example(pack)

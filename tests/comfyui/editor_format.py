@@ -71,9 +71,10 @@ def to_editor(infos: dict[str, dict], graph: dict, name: str, note: str) -> dict
                 values += [given.get(input_name, options.get("default")), *_values_after(options)]
             elif input_name in given:
                 source, slot = given[input_name]
-                links.append([len(links) + 1, int(source), slot, int(node_id), len(entries), kind])
+                output = nodes[source]["outputs"][slot]
+                links.append([len(links) + 1, int(source), slot, int(node_id), len(entries), output["type"]])
                 entry["link"] = len(links)
-                nodes[source]["outputs"][slot]["links"].append(len(links))
+                output["links"].append(len(links))
             entries.append(entry)
         sockets = sum("widget" not in entry for entry in entries)
         size = _size(graph[node_id]["class_type"], max(sockets, len(info["output"])) + len(values))

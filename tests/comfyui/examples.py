@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import graphs
-from .client import Client
+from .client import Client, Run
 from .editor_format import to_editor
 from .server import ComfyServer
 
@@ -32,6 +33,8 @@ FOLDER = ROOT / "host-shim" / "comfyui" / "example_workflows"
 
 CHECKPOINT, POSITIVE, NEGATIVE, EMPTY, NOISE, GUIDER, LGS, SIGMAS, SAMPLING, DECODE, SAVE = map(str, range(1, 12))
 LOAD, ENCODE, MASK = "12", "13", "14"
+REPORT, TEXT, COVARIANCE, DEVIATION, COMPONENTS, DRAWN = map(str, range(15, 21))
+OURS = ("LGSSampler", "LGSCovariance")
 THUMBNAIL = 400
 """Pixels, the longer side, about."""
 
@@ -40,7 +43,8 @@ HOW = (
     "Other models work as well, with their own loader, latent and cfg.\n\n"
 )
 ADVICE = (
-    "LGS Sampler: each Lanczos step costs one more evaluation of the model in each step above *lanczos from sigma*."
+    "LGS Sampler: each Lanczos step costs one more evaluation of the model in each step above *lanczos from sigma*. "
+    "It starts with settings that suit few steps of any model."
 )
 
 
@@ -55,7 +59,7 @@ def txt2img() -> dict:
         EMPTY: _node("EmptyLatentImage", width=512, height=512, batch_size=1),
         NOISE: _node("RandomNoise", noise_seed=1),
         GUIDER: _node("CFGGuider", model=[CHECKPOINT, 0], positive=[POSITIVE, 0], negative=[NEGATIVE, 0], cfg=5.0),
-        LGS: _node("LGSSampler", lanczos_steps=1, lanczos_min_sigma=0.5),
+        LGS: _node("LGSSampler"),
         SIGMAS: _node("BasicScheduler", model=[CHECKPOINT, 0], scheduler="karras", steps=12, denoise=1.0),
         **_sampled(LGS, SAMPLING, DECODE),
         SAVE: _node("SaveImage", images=[DECODE, 0], filename_prefix="lgs_txt2img"),
@@ -97,6 +101,27 @@ def compare_samplers() -> dict:
     return graph
 
 
+def report() -> dict:
+    """What a run was like, as diagrams and in words."""
+    graph = txt2img()
+    graph[REPORT] = _node("LGSReport", sampler=[LGS, 0], latent=[SAMPLING, 0])
+    graph[TEXT] = _node("PreviewAny", source=[REPORT, 1])
+    graph[SAVE]["inputs"]["filename_prefix"] = "lgs_report"
+    return graph
+
+
+def covariance() -> dict:
+    """What a model leaves open in a picture at a noise level."""
+    graph = {node: entry for node, entry in img2img().items() if node not in (LGS, SIGMAS, SAMPLING, DECODE, SAVE)}
+    graph[COVARIANCE] = _node(
+        "LGSCovariance", guider=[GUIDER, 0], noise=[NOISE, 0], latent_image=[ENCODE, 0], vae=[CHECKPOINT, 2], sigma=1.0
+    )
+    for number, output in ((DEVIATION, 0), (COMPONENTS, 1), (DRAWN, 3)):
+        graph[number] = _node("PreviewImage", images=[COVARIANCE, output])
+    graph[TEXT] = _node("PreviewAny", source=[COVARIANCE, 4])
+    return graph
+
+
 EXAMPLES = {
     "lgs_txt2img": (txt2img, HOW + ADVICE),
     "lgs_img2img": (
@@ -113,6 +138,18 @@ EXAMPLES = {
         HOW
         + "From left to right: euler_ancestral, dpmpp_2m_sde, LGS Sampler, from the same noise in as many steps.\n\n"
         + ADVICE,
+    ),
+    "lgs_report": (
+        report,
+        HOW
+        + "LGS Report draws what the run was like, step by step, and says which settings would do better.\n\n"
+        + ADVICE,
+    ),
+    "lgs_covariance": (
+        covariance,
+        HOW + "Choose an image of your own in Load Image. LGS Covariance adds noise of level *sigma* to it and shows "
+        "what the model then leaves open: the standard deviation of each pixel, the principal components, and "
+        "pictures drawn from the posterior.",
     ),
 }
 
@@ -160,11 +197,11 @@ def _sampled(sampler: str, sampling: str, decode: str) -> dict:
 
 
 def complete(infos: dict[str, dict], graph: dict) -> dict:
-    """A copy in which LGS Sampler's inputs that the declaration leaves out have their defaults, as the editor posts."""
+    """A copy in which inputs of ours that the declaration leaves out have their defaults, as the editor posts."""
     graph = copy.deepcopy(graph)
-    options = infos["LGSSampler"]["input"]["optional"]
     for node in graph.values():
-        if node["class_type"] == "LGSSampler":
+        if node["class_type"] in OURS:
+            options = infos[node["class_type"]]["input"].get("optional", {})
             defaults = {name: entry[1]["default"] for name, entry in options.items() if "default" in entry[1]}
             node["inputs"] = defaults | node["inputs"]
     return graph
@@ -178,16 +215,29 @@ def _sheet(pictures: Tensor, columns: int) -> Image.Image:
     return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
 
 
-def _thumbnails(server: ComfyServer, comfy: Client, pack: Path) -> dict[str, Image.Image]:
-    made = {"lgs_demo_digits": _sheet(comfy.run(graphs.example(pack)).images, 5)}
-    made["lgs_txt2img"] = _sheet(comfy.run(with_digits(txt2img(), "2684")).images, 2)
-    start = comfy.run(with_digits(txt2img(), "7")).images[0]
+def _thumbnails(server: ComfyServer, comfy: Client, pack: Path, infos: dict[str, dict]) -> dict[str, Image.Image]:
+    def drawn(declared: Callable[[], dict], digits: str) -> Run:
+        return comfy.run(with_digits(complete(infos, declared()), digits))
+
+    made = {"lgs_demo_digits": _sheet(comfy.run(graphs.shipped(pack, "lgs_demo_digits")).images, 5)}
+    made["lgs_txt2img"] = _sheet(drawn(txt2img, "2684").images, 2)
+    start = drawn(txt2img, "7").images[0]
     put_input(server, start)
-    made["lgs_img2img"] = _sheet(torch.stack([start, comfy.run(with_digits(img2img(), "2")).images[0]]), 2)
+    made["lgs_img2img"] = _sheet(torch.stack([start, drawn(img2img, "2").images[0]]), 2)
     put_input(server, start, right_half(start))
     painted = torch.where(right_half(start), 128.0, start)
-    made["lgs_inpaint"] = _sheet(torch.stack([painted, comfy.run(with_digits(inpaint(), "7")).images[0]]), 2)
-    made["lgs_compare_samplers"] = _sheet(comfy.run(with_digits(compare_samplers(), "2684")).images, 1)
+    made["lgs_inpaint"] = _sheet(torch.stack([painted, drawn(inpaint, "7").images[0]]), 2)
+    made["lgs_compare_samplers"] = _sheet(drawn(compare_samplers, "2684").images, 1)
+    for name, declared, digits, node in (
+        ("report", report, "2684", REPORT),
+        ("covariance", covariance, "7", DEVIATION),
+    ):
+        put_input(server, start)
+        run = drawn(declared, digits)
+        picture = comfy.picture(run.outputs[node]["images"][0]).convert("RGB")
+        # Diagrams are drawn smaller, pixels larger.
+        way = Image.Resampling.LANCZOS if picture.width > THUMBNAIL else Image.Resampling.NEAREST
+        made[f"lgs_{name}"] = picture.resize((THUMBNAIL, THUMBNAIL * picture.height // picture.width), way)
     return made
 
 
@@ -207,7 +257,7 @@ def main() -> None:
                     (FOLDER / "api" / f"{name}.json", graph),
                 ):
                     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            for name, picture in _thumbnails(server, comfy, pack).items():
+            for name, picture in _thumbnails(server, comfy, pack, infos).items():
                 picture.save(FOLDER / f"{name}.jpg", quality=90)
                 if name == "lgs_txt2img":
                     picture.convert("L").save(FOLDER.parent / "web" / "icon.png")

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import lgs
 from lgs.digits import SIZE, Digits, label_context, load_unet
 from models.classifier import load_classifier
 
@@ -22,9 +23,16 @@ MODEL, NOISE, GUIDER, SAMPLER, SIGMAS, SAMPLING, DECODE, SAVE = (str(number) for
 """The nodes of the example graph."""
 
 
+def shipped(pack: Path, name: str) -> dict:
+    """An example graph in API format, as shipped."""
+    return json.loads((pack / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def example(pack: Path) -> dict:
-    """The example graph in API format, as shipped."""
-    return json.loads((pack / "example_workflows" / "api" / "lgs_demo_digits.json").read_text(encoding="utf-8"))
+    """The example graph of the digits, with the method as its paper has it: every option at the library's default."""
+    graph = shipped(pack, "lgs_demo_digits")
+    options = lgs.Options().as_dict()
+    return with_inputs(graph, **{name: options[name] for name in graph[SAMPLER]["inputs"]})
 
 
 def with_inputs(graph: dict, **inputs: object) -> dict:

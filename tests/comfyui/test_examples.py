@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+import lgs
+
 from . import examples
 from .client import Client
 from .editor_format import to_api
-from .graphs import assert_read, with_inputs
+from .graphs import SAMPLER, SAMPLING, assert_read, shipped, with_inputs, with_node
 from .server import ComfyServer
 
 NAMES = ["lgs_demo_digits", *examples.EXAMPLES]
@@ -34,10 +35,6 @@ def infos(comfy: Client, infos_by_address: dict[str, dict]) -> dict[str, dict]:
     return infos_by_address[comfy.address]
 
 
-def posted(pack: Path, name: str) -> dict:
-    return json.loads((pack / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-
-
 def test_all_are_listed_as_templates(comfy: Client):
     assert {pack: sorted(names) for pack, names in comfy.get_json("/workflow_templates").items()} == {
         "comfyui-lgs": sorted(NAMES)
@@ -54,7 +51,7 @@ def test_template_has_a_workflow_and_a_thumbnail(comfy: Client, name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_both_formats_are_one_graph(comfy: Client, infos: dict, pack: Path, name: str):
     workflow = comfy.get_json(f"/api/workflow_templates/comfyui-lgs/{name}.json")
-    assert to_api(infos, workflow) == posted(pack, name)
+    assert to_api(infos, workflow) == shipped(pack, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +62,7 @@ def test_links_agree_with_the_nodes(comfy: Client, name: str):
     for number, source, slot, target, entry, kind in workflow["links"]:
         output, wired = nodes[source]["outputs"][slot], nodes[target]["inputs"][entry]
         assert number in output["links"] and wired["link"] == number <= workflow["last_link_id"]
-        assert kind == output["type"] == wired["type"]
+        assert kind == output["type"] and wired["type"] in (kind, "*")
     ends = [entry["link"] for node in nodes.values() for entry in node["inputs"] if entry["link"] is not None]
     assert sorted(ends) == sorted(link[0] for link in workflow["links"])
 
@@ -73,35 +70,63 @@ def test_links_agree_with_the_nodes(comfy: Client, name: str):
 @pytest.mark.parametrize("name", examples.EXAMPLES)
 def test_files_are_what_is_declared(infos: dict, pack: Path, name: str):
     declared, _ = examples.EXAMPLES[name]
-    assert posted(pack, name) == examples.complete(infos, declared()), "run python -m comfyui.examples again"
+    assert shipped(pack, name) == examples.complete(infos, declared()), "run python -m comfyui.examples again"
+
+
+def test_the_digits(comfy: Client, pack: Path):
+    """As shipped, and as fast as its settings promise: a product in the steps from sigma 1 up."""
+    graph = shipped(pack, "lgs_demo_digits")
+    assert graph[SAMPLER]["inputs"] == {
+        name: value for name, value in lgs.Options.recommended().as_dict().items() if name in graph[SAMPLER]["inputs"]
+    }
+    graph = with_node(graph, "30", "LGSReport", sampler=[SAMPLER, 0], latent=[SAMPLING, 0])
+    run = comfy.run(with_inputs(with_node(graph, "31", "PreviewAny", source=["30", 1]), jvp="finite-difference"))
+    assert_read(run.images, "0123456789")
+    assert run.outputs["31"]["text"][0].startswith("10 steps, 16 model evaluations, ")
+
+
+def test_the_report(comfy: Client, pack: Path):
+    run = comfy.run(examples.with_digits(shipped(pack, "lgs_report"), "2684"))
+    assert comfy.picture(run.outputs[examples.REPORT]["images"][0]).size == (1200, 960)
+    assert run.outputs[examples.TEXT]["text"][0].startswith("12 steps, ")
+    assert_read(run.images, "2684")
+
+
+def test_the_covariance(comfy: Client, server: ComfyServer, pack: Path):
+    examples.put_input(server, comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0])
+    run = comfy.run(examples.with_digits(shipped(pack, "lgs_covariance"), "7"))
+    assert run.outcome == "execution_success", run.details
+    for node in (examples.DEVIATION, examples.COMPONENTS, examples.DRAWN):
+        assert run.outputs[node]["images"], node
+    assert "Standard deviation" in run.outputs[examples.TEXT]["text"][0]
 
 
 def test_from_noise(comfy: Client, pack: Path):
-    graph = examples.with_digits(posted(pack, "lgs_txt2img"), "0123456789")
+    graph = examples.with_digits(shipped(pack, "lgs_txt2img"), "0123456789")
     assert_read(comfy.run(with_inputs(graph, noise_seed=5)).images, "0123456789")
 
 
 def test_from_an_image(comfy: Client, server: ComfyServer, pack: Path):
-    start = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "7")).images[0]
+    start = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
     examples.put_input(server, start)
-    graph = with_inputs(examples.with_digits(posted(pack, "lgs_img2img"), "2"), noise_seed=5)
+    graph = with_inputs(examples.with_digits(shipped(pack, "lgs_img2img"), "2"), noise_seed=5)
     little, much = (comfy.run(with_inputs(graph, denoise=denoise)).images[0] for denoise in (0.2, 0.9))
     assert (little - start).norm() < 0.2 * start.norm() < (much - start).norm()
 
 
 def test_behind_a_mask(comfy: Client, server: ComfyServer, pack: Path):
-    start = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "7")).images[0]
+    start = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
     mask = examples.right_half(start)
     examples.put_input(server, start, mask)
-    graph = examples.with_digits(posted(pack, "lgs_inpaint"), "7")
+    graph = examples.with_digits(shipped(pack, "lgs_inpaint"), "7")
     painted = comfy.run(with_inputs(graph, noise_seed=3)).images[0]
     assert (painted - start)[~mask].abs().max() <= ROUNDING
     assert (painted - start)[mask].abs().max() > 50
 
 
 def test_samplers_side_by_side(comfy: Client, pack: Path):
-    beside = comfy.run(examples.with_digits(posted(pack, "lgs_compare_samplers"), "2684")).images
-    alone = comfy.run(examples.with_digits(posted(pack, "lgs_txt2img"), "2684")).images
+    beside = comfy.run(examples.with_digits(shipped(pack, "lgs_compare_samplers"), "2684")).images
+    alone = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "2684")).images
     euler, dpmpp, lgs = beside.split(32, dim=2)
     assert torch.equal(lgs, alone)
     for one, other in ((euler, dpmpp), (dpmpp, lgs), (euler, lgs)):

@@ -43,8 +43,9 @@ def test_schema_is_the_manifest(comfy: Client, manifest: dict, node_id: str):
     for entry in shown:
         kind, options = info["input"][groups[entry["id"]]][entry["id"]]
         assert kind == entry["type"]
-        for key in ("display_name", "tooltip", "default", "min", "max", "step", "advanced"):
+        for key in ("display_name", "tooltip", "min", "max", "step", "advanced"):
             assert options.get(key) == entry.get(key), (entry["id"], key)
+        assert options.get("default") == entry.get("recommended", entry.get("default")), entry["id"]
         assert options.get("options") == entry.get("choices")
 
     assert info["output"] == [entry["type"] for entry in node["outputs"]]

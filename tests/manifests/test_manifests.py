@@ -83,6 +83,8 @@ def changed(change):
         lambda m: option(m, "lanczos_steps").pop("max"),
         lambda m: option(m, "lanczos_steps").update(default="3"),
         lambda m: option(m, "lanczos_steps").update(default=2.5),
+        lambda m: option(m, "lanczos_steps").update(recommended="1"),
+        lambda m: option(m, "other_steps").update(recommended=1),
         lambda m: option(m, "lanczos_steps").update(step=0),
         lambda m: option(m, "lanczos_steps").update(type="INTEGER"),
         lambda m: option(m, "lanczos_steps").update(choices=["1"]),
@@ -160,14 +162,19 @@ def inputs():
 
 @pytest.mark.parametrize(("node_id", "input_"), inputs(), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_default_is_one_of_the_values_that_it_is_the_default_of(node_id, input_):
-    default = input_["default"]
-    if "choices" in input_:
-        assert default in input_["choices"]
-    if "min" in input_:
-        assert input_["min"] < input_["max"]
-        assert input_["min"] <= default <= input_["max"]
-    if "pattern" in input_:
-        assert re.search(input_["pattern"], default)
+    for default in (input_["default"], input_.get("recommended", input_["default"])):
+        if "choices" in input_:
+            assert default in input_["choices"]
+        if "min" in input_:
+            assert input_["min"] < input_["max"]
+            assert input_["min"] <= default <= input_["max"]
+        if "pattern" in input_:
+            assert re.search(input_["pattern"], default)
+
+
+@pytest.mark.parametrize(("node_id", "input_"), inputs(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_recommendation_is_no_repetition(node_id, input_):
+    assert "recommended" not in input_ or input_["recommended"] != input_["default"]
 
 
 def test_the_library_has_the_node_manifest_as_it_is():
@@ -180,6 +187,16 @@ def test_the_library_s_defaults_are_the_manifest_s():
 
     sampler = node(read(MANIFESTS / "nodes.json"), "LGSSampler")
     assert lgs.Options().as_dict() == {input_["id"]: input_["default"] for input_ in sampler["inputs"]}
+
+
+def test_the_recommended_options_are_the_manifest_s():
+    import lgs
+
+    sampler = node(read(MANIFESTS / "nodes.json"), "LGSSampler")
+    start = {input_["id"]: input_.get("recommended", input_["default"]) for input_ in sampler["inputs"]}
+    assert lgs.Options.recommended().as_dict() == start
+    assert lgs.Options.recommended() != lgs.Options()
+    assert lgs.Options.recommended(lanczos_steps=2).as_dict() == start | {"lanczos_steps": 2}
 
 
 def test_the_assembled_folder_has_the_manifests_and_their_schemas():

@@ -29,7 +29,7 @@ FLOOR = "#888888"
 ACROSS = {"steps": "reverse steps", "evaluations": "model evaluations"}
 
 DRAWN = (
-    "lanczos-k1-high",
+    "lgs",
     "lanczos-k1",
     "lanczos-k1-half",
     "lanczos-k3",

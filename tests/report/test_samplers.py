@@ -66,10 +66,16 @@ def test_samplers_cost_what_they_stand_for(id):
 
 
 def test_products_in_a_range_alone_cost_less():
-    # Of the six levels, 20, 8.1, 2.8, 0.8, 0.18 and 0.03, two are at least 3.
-    sampler = BY_ID["lanczos-k1-high"]
+    # Of the six levels, 20, 8.1, 2.8, 0.8, 0.18 and 0.03, three are at least 1.
+    sampler = BY_ID["lgs"]
 
-    assert evaluations(sampler.solver, sampler.options, SIGMAS) == 6 + 2
+    assert evaluations(sampler.solver, sampler.options, SIGMAS) == 6 + 3
+
+
+def test_what_is_said_to_be_shipped_is_shipped():
+    options = dict(BY_ID["lgs"].options)
+
+    assert lgs.Options.recommended(jvp=options["jvp"]) == lgs.Options(**options)
 
 
 def test_euler_ancestral_and_the_isotropic_covariance_are_one_sampler():
