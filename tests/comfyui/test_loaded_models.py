@@ -24,11 +24,6 @@ ROUNDING = {"fp32": 1e-4, "bf16": 0.02}
 """Of three evaluations of the model."""
 
 
-NOT_REPRODUCIBLE = pytest.mark.xfail(
-    reason="the engine: with central differences in a doubled batch, a model's first trajectory is not its second"
-)
-
-
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("load", MODELS, ids=lambda load: load.__name__)
@@ -37,11 +32,8 @@ def test_model(
     load: Callable[[dict], Loaded],
     guidance: float,
     dtype: str,
-    request: pytest.FixtureRequest,
 ):
     """By SamplerCustom without guidance, by SamplerCustomAdvanced with; decoded where there is a VAE."""
-    if load is loaded.wan21 and dtype == "bf16":
-        request.applymarker(NOT_REPRODUCIBLE)
     server, graph = server_with_models, {}
     parts = load(graph)
     skip_if_not_offered(server, graph)

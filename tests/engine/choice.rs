@@ -121,6 +121,38 @@ fn what_auto_has_found_out_is_kept_and_saves_the_search() {
 }
 
 #[test]
+fn the_first_trajectory_is_the_second_where_rounding_depends_on_the_batch() {
+    let cases = [
+        (Kind::Float, Kind::Float, DoubledBatch::Always, Jvp::FiniteDifference),
+        (Kind::Float, Kind::BFloat16, DoubledBatch::Always, Jvp::CentralDifference),
+        (Kind::Float, Kind::Float, DoubledBatch::Auto, Jvp::FiniteDifference),
+        (Kind::BFloat16, Kind::BFloat16, DoubledBatch::Auto, Jvp::CentralDifference),
+    ];
+    for (kind, inside, doubled_batch, jvp) in cases {
+        let options = Options { jvp: Jvp::Auto, doubled_batch, ..OPTIONS };
+        let run = |choice: Choice| {
+            // A call takes long enough for a doubled batch to be worth it, whatever is in it.
+            let rounded = |x: &Tensor, sigma| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                Ok((model(x, sigma)? * (1.0 + 1e-4 * x.size()[0] as f64)).to_kind(inside).to_kind(kind))
+            };
+            let (mut rng, mut host) = (Rng::new(2), TestHost::new(rounded));
+            host.choice = choice;
+            let mut host = host.noise(move |_, _| Ok(rng.tensor(&[3, 64]).to_kind(kind)));
+            let x = (Rng::new(1).tensor(&[3, 64]) * 4.0).to_kind(kind);
+            let result = sample(&mut host, &options, &x, &SIGMAS).expect("no error");
+            let doubled = host.batches.iter().filter(|&&batch| batch > 3).count();
+            (result.to_kind(Kind::Double), host.choice, doubled)
+        };
+        let (first, found, _) = run(Choice::default());
+        assert_eq!(found.jvp, jvp);
+        let (second, _, doubled) = run(found);
+        assert!(doubled > 0, "{jvp:?} is taken with a doubled batch");
+        assert_eq!(distance(&first, &second), 0.0, "{jvp:?}");
+    }
+}
+
+#[test]
 fn what_was_asked_for_is_not_kept_as_if_it_had_been_found_out() {
     for jvp in [Jvp::FiniteDifference, Jvp::CentralDifference] {
         for doubled_batch in [DoubledBatch::Always, DoubledBatch::Never] {

@@ -117,6 +117,10 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
                 self.replace_denoised(Some(pair.denoised));
                 Ok(pair.product)
             }
+            (Method::CentralDifference, _) if doubled_batch == Some(true) => {
+                self.replace_denoised(None);
+                self.central_difference(v, None)?.product()
+            }
             _ => Ok(product),
         }
     }
@@ -148,6 +152,9 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             }
         }
         let Some(pair) = last else { return Ok(None) };
+        if asked_for {
+            return Ok(Some(pair));
+        }
         let off = distance(&pair.denoised, denoised)?;
         if off.is_nan() || off > batch_rounding(self.evaluator.precision()) {
             log::info!(
@@ -158,7 +165,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             self.evaluator.doubled_batch = Some(false);
             return Ok(None);
         }
-        Ok((asked_for || fastest < FASTER * 2.0 * evaluation).then_some(pair))
+        Ok((fastest < FASTER * 2.0 * evaluation).then_some(pair))
     }
 
     /// Weighs forward mode against finite differences, on error and on price.
