@@ -58,6 +58,8 @@ class Panel(NamedTuple):
     marks: Sequence[Bars | Line | Band]
     powers: bool = False
     percent: bool = False
+    whole: bool = False
+    """Counts: no ticks between whole numbers."""
 
 
 def picture(record: Record) -> Image.Image:
@@ -99,6 +101,7 @@ def panels_of(record: Record) -> list[Panel]:
                 Bars("posterior mean", BLUE, over(lambda step: min(1, step.model_evaluations))),
                 Bars("Jacobian products", ORANGE, over(lambda step: max(0, step.model_evaluations - 1))),
             ],
+            whole=True,
         ),
         Panel(
             "Lanczos error of the noise, estimated",
@@ -136,7 +139,7 @@ class _Drawing:
         self.top, self.bottom = y + 44 * FINE, y + height - 52 * FINE
 
     def panel(self, panel: Panel) -> None:
-        self.powers, self.percent = panel.powers, panel.percent
+        self.powers, self.percent, self.whole = panel.powers, panel.percent, panel.whole
         self.text((self.left, self.top - 34 * FINE), panel.title, 17, "lt")
         self.low, self.high = self._range(panel.marks)
         self._axes()
@@ -187,11 +190,12 @@ class _Drawing:
                 math.ceil(math.log10(high)), math.floor(math.log10(low)) + 1
             )
         low, high = min(low, 0.0), max(high, 0.0)
-        return low, linear_ticks(low, high if high > low else 1.0)[-1]
+        return low, linear_ticks(low, high if high > low else 1.0, self.whole)[-1]
 
     def _axes(self) -> None:
         if not math.isnan(self.low):
-            for value in power_ticks(self.low, self.high) if self.powers else linear_ticks(self.low, self.high):
+            linear = linear_ticks(self.low, self.high, self.whole)
+            for value in power_ticks(self.low, self.high) if self.powers else linear:
                 y = self.y(value)
                 self.draw.line([(self.left, y), (self.right, y)], fill=INK if value == 0 else GRID, width=FINE)
                 label = f"{100 * value:g} %" if self.percent else f"{value:g}"
@@ -247,11 +251,12 @@ class _Drawing:
             x -= 34 * FINE
 
 
-def linear_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at or above ``low`` to at or above ``high``, four to nine of them."""
+def linear_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers from at or above ``low`` to at or above ``high``: four to nine of them, or whole ones alone."""
     raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     width = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= raw * 0.999)
+    width = max(width, 1.0) if whole else width
     first, last = math.ceil(low / width - 1e-9), math.ceil(high / width - 1e-9)
     return [round(index * width, 12) for index in range(first, last + 1)]
 

@@ -173,6 +173,11 @@ def test_ticks_are_round(low, high, ticks):
     assert plot.linear_ticks(low, high) == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize(("high", "ticks"), [(1, [0, 1]), (2, [0, 1, 2]), (4, [0, 1, 2, 3, 4]), (6, [0, 2, 4, 6])])
+def test_ticks_of_counts_are_whole(high, ticks):
+    assert plot.linear_ticks(0, high, whole=True) == ticks
+
+
 def test_ticks_of_powers():
     assert plot.power_ticks(0.01, 100) == pytest.approx([0.01, 0.1, 1, 10, 100])
     assert plot.power_ticks(1, 10) == pytest.approx([1, 2, 5, 10])
