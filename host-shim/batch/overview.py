@@ -34,7 +34,7 @@ def table(axes: list[Axis], done: list[tuple[Job, Done]]) -> str:
     text = io.StringIO()
     labels = [axis.label for axis in axes]
     writer = csv.writer(text)
-    writer.writerow(["job", "file", *labels, "width", "height", "seconds", "sha256"])
+    writer.writerow(["job", "file", *labels, "picture_width", "picture_height", "seconds", "sha256"])
     for job, found in done:
         for p in found.pictures:
             values = (job.settings[label] for label in labels)

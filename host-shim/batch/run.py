@@ -55,10 +55,13 @@ async def _take(host: Host, store: Store, job: Job) -> None:
             f"job {job.number} ({job}): expected ComfyUI to run it, got an error. {failure(entry)} Mend the workflow "
             "or leave this setting out, and run the command again: the pictures that are finished are kept."
         )
-    files = saved_files(entry)
+    saved = saved_files(entry)
+    files = [file for file in saved if PurePath(file["filename"]).suffix.lower() in Image.registered_extensions()]
     if not files:
+        came = ", ".join(file["filename"] for file in saved) or "none"
         raise BatchError(
-            "expected the workflow to save a picture, got a run without any. Add a SaveImage node to the workflow."
+            f"expected the workflow to save a picture, got {came}. Add a SaveImage node to the workflow; of a video it "
+            "saves the frames."
         )
     ran = entry["prompt"][2]  # not job.graph: ComfyUI converts types and puts new nodes in the place of old ones
     contents = []
@@ -91,13 +94,22 @@ def _size_of_right_picture(content: bytes, file: dict, job: Job, ran: Graph) -> 
             f"job {job.number} ({job}): expected a whole picture as {file['filename']}, got {len(content)} bytes that "
             f"cannot be read ({error}). Is the disk of the machine that runs ComfyUI full?"
         ) from error
-    if metadata is not None and not same_graph(json.loads(metadata), ran):
+    if (made_by := _graph(metadata)) is not None and not same_graph(made_by, ran):
         raise BatchError(
             f"job {job.number} ({job}): expected its picture as {file['filename']}, got that of another run: files "
             "were deleted from ComfyUI's output folder while it ran. Restart ComfyUI and run the same command again: "
             "the pictures that are finished are kept."
         )
     return size
+
+
+def _graph(metadata: str | None) -> Graph | None:
+    """The graph of a picture's metadata; None where another saver than ComfyUI's wrote something else."""
+    try:
+        graph = json.loads(metadata or "null")
+        return graph if all({"class_type", "inputs"} <= set(node) for node in graph.values()) else None
+    except (ValueError, AttributeError, TypeError):
+        return None
 
 
 def same_graph(one: Graph, other: Graph) -> bool:

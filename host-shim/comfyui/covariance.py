@@ -17,7 +17,7 @@ from torch import Tensor
 from . import lgs
 from .colour_map import colours
 from .process import noise_scale
-from .sampler import denoiser, model_of, noise_sampler, options_for
+from .sampler import denoiser, model_of, noise_sampler, options_for, refuse_reused_answers
 from .schema import node_schema
 
 PARTS = (-2.0, 0.0, 2.0)
@@ -46,6 +46,11 @@ class LGSCovariance(io.ComfyNode):
         lanczos_steps: int = 8,
         components: int = 3,
     ) -> io.NodeOutput:
+        if latent_image["samples"].is_nested:
+            raise ValueError(
+                "latent: expected one picture or video, got several things in one latent (video with sound). Give it "
+                "the video's own."
+            )
         # An empty latent has the channels of Stable Diffusion, whatever the model.
         latent = fix_empty_latent_channels(guider.model_patcher, latent_image["samples"])
         latent_image = latent_image | {"samples": latent}
@@ -96,6 +101,7 @@ def look(
     the covariance, each as long as its standard deviation; all like x.
     """
     extra_args = {} if extra_args is None else extra_args
+    refuse_reused_answers(extra_args, "LGS Covariance", "Take the model from before that node.")
     base_model = model.inner_model.inner_model
     denoise, sigma = denoiser(model, extra_args), float(sigmas[0])
     scale, draw_noise = noise_scale(base_model.model_sampling), noise_sampler(x, extra_args.get("seed"))

@@ -9,11 +9,12 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from .lgs import plot, report
-from .runs import run_of
+from .runs import KEPT, run_of
 from .schema import node_schema
 
 ANOTHER = (
-    "The connected latent is not what this LGS Sampler made, or was changed since. This is the sampler's last run:\n"
+    f"The connected latent is not what this LGS Sampler made in its last {KEPT} runs, or was changed since. This is "
+    "the sampler's last run:\n"
 )
 
 

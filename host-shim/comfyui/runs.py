@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d
 
 from . import lgs
 
@@ -14,7 +15,7 @@ KEPT = 8
 """Runs that a SAMPLER remembers: one may be wired to several sampling nodes."""
 
 NUMBERS = 64
-"""Of a latent, to know it by."""
+"""Parts of a latent, to know it by."""
 
 
 class Run(NamedTuple):
@@ -30,9 +31,10 @@ def new_runs() -> deque[Run]:
 
 
 def fingerprint(samples: Tensor) -> Tensor:
-    """Numbers from all over a latent, (NUMBERS,) or fewer: other noise gives others."""
-    numbers = samples.detach().flatten()
-    return numbers[:: max(1, len(numbers) // NUMBERS)][:NUMBERS].cpu().float()
+    """Means over parts of a latent, of its numbers and of their squares, (2 NUMBERS,): all of it counts, so that
+    two latents that differ behind a mask alone have others."""
+    numbers = samples.detach().float().flatten()
+    return adaptive_avg_pool1d(torch.stack([numbers, numbers.square()])[None], NUMBERS).flatten().cpu()
 
 
 def run_of(runs: deque[Run], samples: Tensor) -> Run | None:

@@ -16,14 +16,11 @@ from tqdm.auto import tqdm
 from . import lgs
 from .kernels import differentiable_kernels
 from .lgs._engine import engine
+from .lgs.diagonal import Diagonal
 from .process import forward_process, noise_scale
 from .progress import EvaluationProgress
 from .runs import Run, fingerprint, new_runs
 from .schema import node_schema
-
-Diagonal = Callable[[Tensor, Tensor], Tensor]
-"""diag J at (x, sigma), from Load Diagonal Covariance."""
-
 
 WITHOUT_PRODUCTS = ("isotropic", "isotropic-large", "diagonal-learned")
 """The covariances that evaluate the model once a step."""
@@ -74,7 +71,7 @@ def sample_lgs(
     model_sampling = base_model.model_sampling
     options = options_for(base_model, **options)
     if options.covariance not in WITHOUT_PRODUCTS:
-        refuse_reused_answers(extra_args)
+        refuse_reused_answers(extra_args, "LGS Sampler", "Remove that node, or set the input covariance to isotropic.")
     record = lgs.Record({"seed": extra_args.get("seed")})
     batch, posterior_mean = len(x), denoiser(model, extra_args)
 
@@ -109,6 +106,9 @@ def sample_lgs(
                 "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
                 f"{why} Set the input Jacobian product to auto or finite-difference."
             ) from error
+        finally:
+            if diagonal is not None:
+                diagonal.release()  # ComfyUI keeps it with the node, and does not know what it holds
     if runs is not None:
         # What ComfyUI makes of it is what the graph sees.
         latent = base_model.process_latent_out(model_sampling.inverse_noise_scaling(sigmas[-1], samples).float())
@@ -116,7 +116,7 @@ def sample_lgs(
     return samples
 
 
-def refuse_reused_answers(extra_args: dict) -> None:
+def refuse_reused_answers(extra_args: dict, node: str, remedy: str) -> None:
     """An error for a model that EasyCache or LazyCache answers for.
 
     They give the answer of an evaluation nearby, moved along with x: of all evaluations, those of a
@@ -125,9 +125,8 @@ def refuse_reused_answers(extra_args: dict) -> None:
     transformer_options = extra_args.get("model_options", {}).get("transformer_options", {})
     if "easycache" in transformer_options:
         raise lgs.Error(
-            "LGS Sampler: expected the model itself to answer, got one with EasyCache or LazyCache, which reuse an "
-            "answer for the next noise level, and would do so within a step too. Remove that node, or set the input "
-            "covariance to isotropic."
+            f"{node}: expected the model itself to answer, got one with EasyCache or LazyCache, which reuse an answer "
+            f"for one nearby, and all evaluations of a step are near each other. {remedy}"
         )
 
 

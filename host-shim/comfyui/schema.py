@@ -81,7 +81,7 @@ def _input(entry: dict) -> io.Input:
     keys = ("display_name", "tooltip", "min", "max", "step")
     options = {key: entry[key] for key in keys if key in entry}
     options["default"] = entry.get("recommended", entry["default"])
-    # A graph that was saved before an input came still runs, and means the same: the library has its own default.
+    # A graph that is posted without an input runs: the option's default is the library's then.
     options["optional"] = "pattern" not in entry
     if kind == "COMBO":
         options["options"] = entry["choices"]

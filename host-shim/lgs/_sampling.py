@@ -37,7 +37,7 @@ def sample(
     x (batch, ...) is floating point; the result is like it. Items are independent. ``sigmas`` must
     not rise and may end in 0. ``noise(sigma, sigma_next)`` gives standard normal noise like x for a
     step (default: ``torch.randn_like(x)``). ``callback`` gets k-diffusion's dict once a step, before
-    x moves: ``x``, ``i``, ``sigma``, ``sigma_hat``, ``denoised``, and also ``steps``, ``sigma_next``,
+    x moves: ``x``, ``i``, ``sigma``, ``sigma_hat``, ``denoised``, and also ``options``, ``steps``, ``sigma_next``,
     ``model_evaluations``, ``jvps`` (both so far), ``jvp`` (how), ``lanczos_error`` (estimated
     relative error of the step's noise; nan without Lanczos), ``covariance_share`` (what of the
     variance of the step's noise is not of eta^2 v I: 1 - eta^2 v |z|^2 / |Sigma^(1/2) z|^2 over the
@@ -67,7 +67,7 @@ def sample(
     def report(progress: dict[str, Any]):
         for name in ("sigma", "sigma_hat", "sigma_next"):
             progress[name] = as_sigma(progress[name])
-        callback(progress)
+        callback(progress | {"options": options})
 
     engine = _engine.engine()
     function, array = engine.lib.api.sample, (c_double * len(levels))(*levels)

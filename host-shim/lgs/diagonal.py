@@ -197,6 +197,10 @@ class Diagonal:
         diagonal, _mean = network(x.float() * shrunk.sqrt(), nearest, labels)
         return (shrunk * diagonal).to(x.dtype)
 
+    def release(self) -> None:
+        """Takes the network back to the CPU, from the device that it was last used on."""
+        self.network.cpu()
+
 
 def load_diagonal(file: str | PathLike[str], labels: Tensor | None = None) -> Diagonal:
     """The learned diagonal of a safetensors file, for ``labels`` (n,) of the items of a batch (default: any).

@@ -98,13 +98,13 @@ def panels_of(record: Record) -> list[Panel]:
         Panel(
             "model evaluations",
             [
-                Bars("posterior mean", BLUE, over(lambda step: min(1, step.model_evaluations))),
-                Bars("Jacobian products", ORANGE, over(lambda step: max(0, step.model_evaluations - 1))),
+                Bars("posterior mean", BLUE, over(lambda step: step.model_evaluations - step.for_products)),
+                Bars("Jacobian products", ORANGE, over(lambda step: step.for_products)),
             ],
             whole=True,
         ),
         Panel(
-            "Lanczos error of the noise, estimated",
+            f"Lanczos error {'without the free vector' if record.extended else 'of the noise'}, estimated",
             [Line("", ORANGE, over(lambda step: step.lanczos_error))],
             powers=True,
             percent=True,

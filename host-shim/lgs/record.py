@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .errors import InvalidArgument
+from .options import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Step:
     seconds: float
 
     @property
+    def for_products(self) -> int:
+        """Model evaluations for products: all but D(x) itself, which forward mode gives with the first."""
+        if not self.jvps:
+            return 0
+        return self.model_evaluations - (0 if self.jvp == "forward" else 1)
+
+    @property
     def added_variance(self) -> float:
         """Variance for each number of x that the posterior covariance added in this step."""
         return self.noise_variance * self.covariance_share if self.noise_variance > 0 else 0.0
@@ -57,13 +65,15 @@ class Record:
     def __init__(self, about: Mapping[str, Any] | None = None):
         self.about = dict(about or {})
         self.steps: list[Step] = []
+        self.options: Options | None = None
+        """Of the run; None before its first step."""
         self.batch = 0
         self._evaluations = self._jvps = 0
         self._time = time.perf_counter()
 
     def __call__(self, progress: Mapping[str, Any]) -> None:
         now = time.perf_counter()
-        self.batch = len(progress["x"])
+        self.options, self.batch = progress["options"], len(progress["x"])
         self.steps.append(
             Step(
                 sigma=float(progress["sigma"]),
@@ -87,6 +97,11 @@ class Record:
             raise InvalidArgument(
                 "record: expected the record of a run, got one without steps. Give it to lgs.sample as its callback."
             )
+
+    @property
+    def extended(self) -> bool:
+        """The noise was made with the free extra vector. The estimated errors are without it."""
+        return self.options is not None and self.options.extended
 
     @property
     def model_evaluations(self) -> int:

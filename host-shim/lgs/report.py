@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median
 
 from .record import Record, Step
 
@@ -12,9 +13,11 @@ LITTLE = 0.05
 WORTH_SAVING = 0.1
 """Share of a run's model evaluations below which it is not worth to change a setting."""
 
-SMALL_ERROR, LARGE_ERROR = 0.005, 0.1
+SMALL_ERROR, LARGE_ERROR = 0.005, 0.2
 """Estimated relative errors of a step's noise. The first is about that of K = 3 on pictures."""
 
+FREE = 4
+"""What the free extra vector divides that error by, at least: 4 to 8 on the bundled model, K = 1."""
 
 NEGATIVE = -0.05
 """A Ritz value that is no rounding: the largest of an exact model are about 1."""
@@ -33,11 +36,15 @@ def table(record: Record) -> str:
     ]
     lines += [_line(number, step) for number, step in enumerate(steps, 1)]
     lines += ["", *advice(record)]
+    error = "as it would be without the free extra vector, which makes it a quarter or less" if record.extended else ""
     lines += [
         "",
         "Ritz values approach the eigenvalues of the model's Jacobian; the smallest and the largest of the batch.",
-        "Error: estimated, of the step's noise. Covariance: what of the variance of the step's noise it added.",
+        f"Error: estimated, of the step's noise{error and ', ' + error}.",
+        "Covariance: what of the variance of the step's noise it added.",
     ]
+    if any(step.jvp == "forward" and step.jvps for step in steps):
+        lines.append("An evaluation in forward mode gives a product as well, and takes three to six times as long.")
     return "\n".join(lines)
 
 
@@ -45,36 +52,63 @@ def advice(record: Record) -> list[str]:
     """Sentences about the run: what cost much for little, and what is not as it should be."""
     lanczos = [step for step in record.steps if step.ritz_values.numel()]
     if not lanczos:
-        return ["No step took the covariance by Lanczos steps."]
+        return [_without_lanczos(record)]
     return [sentence for rule in (_useless_steps, _error, _negative) if (sentence := rule(record, lanczos))]
+
+
+def _without_lanczos(record: Record) -> str:
+    plain = "No step took the covariance by Lanczos steps"
+    options, levels = record.options, [_level(record, step) for step in record.steps if step.sigma_next > 0]
+    if options is None or options.covariance != "lanczos" or not levels:
+        return f"{plain}."
+    low, high = options.lanczos_min_sigma, options.lanczos_max_sigma
+    if any(low <= level <= high for level in levels):
+        return f"{plain}: no step added noise."
+    return (
+        f"{plain}: they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to "
+        f"{high:g}. Set lanczos from sigma lower, if they are to."
+    )
+
+
+def _level(record: Record, step: Step) -> float:
+    """The noise level of a step in the unit of the settings: sigma / alpha."""
+    flow = record.options is not None and record.options.process == "flow"
+    return step.sigma / max(1 - step.sigma, 0.005) if flow else step.sigma
 
 
 def _useless_steps(record: Record, lanczos: list[Step]) -> str | None:
     """The steps at the low end that together add next to nothing of the covariance."""
     total = math.fsum(step.added_variance for step in lanczos)
-    added, evaluations = 0.0, 0
+    added = cost = 0.0
     first = len(lanczos)
     while first > 0 and added + lanczos[first - 1].added_variance <= LITTLE * total:
         first -= 1
         added += lanczos[first].added_variance
-        # All but D(x) itself.
-        evaluations += lanczos[first].model_evaluations - 1
-    cost = evaluations / record.model_evaluations
+        cost += _cost_of_products(record, lanczos[first])
     if first in (0, len(lanczos)) or cost < WORTH_SAVING:
         return None
-    threshold = _between(lanczos[first].sigma, lanczos[first - 1].sigma)
+    threshold = _between(_level(record, lanczos[first]), _level(record, lanczos[first - 1]))
+    what = "time" if lanczos[first].jvp == "forward" else "evaluations"
     return (
-        f"Steps below sigma {threshold} added {_percent(added / total)} of the variance that the covariance added in "
-        f"all, for {_percent(cost)} of the evaluations: set lanczos from sigma to {threshold}."
+        f"The steps from sigma {lanczos[first].sigma:.3g} down added {_percent(added / total)} of the variance that "
+        f"the covariance added in all, for {_percent(cost)} of the {what}: set lanczos from sigma to {threshold}."
     )
+
+
+def _cost_of_products(record: Record, step: Step) -> float:
+    """Share of the run: of its evaluations, or, in forward mode, where one takes longer than another, of its time."""
+    if step.jvp != "forward":
+        return step.for_products / record.model_evaluations
+    without = [other.seconds for other in record.steps if not other.jvps]
+    return max(0.0, step.seconds - median(without)) / record.seconds if without else 0.0
 
 
 def _error(record: Record, lanczos: list[Step]) -> str | None:
     worst = max(lanczos, key=lambda step: step.lanczos_error)
-    if worst.lanczos_error > LARGE_ERROR:
+    error = worst.lanczos_error / (FREE if record.extended else 1)
+    if error > LARGE_ERROR:
         return (
-            f"The noise of the step at sigma {worst.sigma:.3g} is off by an estimated {_percent(worst.lanczos_error)}: "
-            "raise lanczos steps."
+            f"The noise of the step at sigma {worst.sigma:.3g} is off by about {_percent(error)}: raise lanczos steps."
         )
     if worst.lanczos_error < SMALL_ERROR and worst.jvps > 1:
         return (

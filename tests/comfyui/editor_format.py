@@ -34,7 +34,7 @@ def _values_after(options: dict) -> list[str]:
 
 
 def to_api(infos: dict[str, dict], workflow: dict) -> dict:
-    """What the front end posts for a saved workflow. Inputs that are newer than it are left to their defaults."""
+    """What the front end posts for a saved workflow. Inputs that are newer than it get what the node starts with."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     graph = {}
     for node in workflow["nodes"]:
@@ -47,7 +47,7 @@ def to_api(infos: dict[str, dict], workflow: dict) -> dict:
                 needed = name in infos[node["type"]]["input"].get("required", {})
                 assert name in inputs or not needed, f"{node['type']}: nothing is wired to {name}"
                 continue
-            for value in itertools.islice(values, 1):
+            for value in itertools.islice(itertools.chain(values, [options.get("default")]), 1):
                 inputs.setdefault(name, value)
             assert list(itertools.islice(values, len(_values_after(options)))) == _values_after(options)
         assert not list(values), f"{node['type']} has more values than widgets"

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import interruptible
 import psutil
 import pytest
 from PIL import Image
@@ -36,7 +37,7 @@ class Batch:
 
     def start(self, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "batch", str(self.workflow), "--out", str(self.out), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return interruptible.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit status and output."""

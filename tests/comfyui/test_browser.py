@@ -45,8 +45,7 @@ class Editor:
         self.page.get_by_text("comfyui-lgs", exact=True).last.click()
         card = self.page.get_by_test_id(f"template-workflow-{name}")
         expect(card).to_be_visible()
-        for picture in card.locator("img").all():
-            expect(picture).to_have_js_property("complete", True)
+        self.page.wait_for_function("card => card.querySelector('img')?.naturalWidth > 0", arg=card.element_handle())
         self.keep("templates")
         card.click()
         expect(card).to_be_hidden()

@@ -29,7 +29,7 @@ def test_three_products_cost_little_more_than_three_evaluations(server_with_mode
     sigmas = add(graph, "SplitSigmas", sigmas=scheduled(graph, model, steps=7), step=6)
     sampling = by_guider(guider, sigmas, latent)
     samplers = {
-        "lgs": add(graph, "LGSSampler", lanczos_steps=3, jvp="finite-difference"),
+        "lgs": add(graph, "LGSSampler", lanczos_steps=3, lanczos_min_sigma=0.0, jvp="finite-difference"),
         "euler_ancestral": add(graph, "KSamplerSelect", sampler_name="euler_ancestral"),
     }
     nodes = {name: [sampling(graph, sampler, seed)[0] for seed in range(PAIRS)] for name, sampler in samplers.items()}
@@ -47,7 +47,7 @@ def test_three_products_cost_little_more_than_three_evaluations(server_with_mode
             ratio[what] = min(lgs) / min(theirs)
             ratios = sorted(one / other for one, other in zip(lgs, theirs, strict=True))
             print(f"{ratio[what]:.2f} {what} ({ratios[0]:.2f} to {ratios[-1]:.2f} in {PAIRS} pairs)", end="; ")
-    assert ratio["processor time"] < MOST
+    assert 3 < ratio["processor time"] < MOST, "below, there were no three products"
 
 
 def node_seconds(server: ComfyServer, graph: dict) -> Iterator[tuple[str, tuple[float, float]]]:

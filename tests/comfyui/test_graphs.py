@@ -186,3 +186,19 @@ def test_cached_answers_are_refused(server_with_models: ComfyServer, node: str):
     assert outcomes["lanczos"].outcome == "execution_error"
     assert "Remove that node" in outcomes["lanczos"].details["exception_message"]
     assert outcomes["isotropic"].outcome == "execution_success"
+
+
+@pytest.mark.parametrize("node", ["EasyCache", "LazyCache"])
+def test_cached_answers_are_refused_by_the_covariance_too(server_with_models: ComfyServer, node: str):
+    graph = {}
+    parts = sd15(graph)
+    percent = {"start_percent": 0.0, "end_percent": 1.0}
+    model = add(graph, node, model=parts.model, reuse_threshold=0.2, **percent, verbose=False)
+    guider = add(graph, "CFGGuider", model=model, positive=parts.positive, negative=parts.negative, cfg=1.0)
+    noise = add(graph, "RandomNoise", noise_seed=SEED)
+    asked = {"sigma": 0.5, "draws": 2, "lanczos_steps": 2, "components": 1}
+    shown = add(graph, "LGSCovariance", guider=guider, noise=noise, latent_image=parts.latent, vae=parts.vae, **asked)
+    add(graph, "PreviewImage", images=shown)
+    run = Client(server_with_models.address).run(graph)
+    assert run.outcome == "execution_error"
+    assert "LGS Covariance: expected the model itself" in run.details["exception_message"]

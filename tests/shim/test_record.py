@@ -1,5 +1,6 @@
 """A run's record: what it keeps, the table, the advice and the picture."""
 
+import dataclasses
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from .gaussian import Gaussian
 SIGMAS = [5.0, 2.0, 0.7, 0.2, 0.0]
 
 
-def recorded(options: dict, sigmas: list[float] = SIGMAS, batch: int = 2) -> lgs.Record:
+def recorded(options: dict | lgs.Options, sigmas: list[float] = SIGMAS, batch: int = 2) -> lgs.Record:
     record = lgs.Record({"seed": 7})
     lgs.sample(Gaussian(16, 1.6).denoiser(), torch.randn(batch, 16), sigmas, options, callback=record)
     return record
@@ -74,9 +75,38 @@ def test_the_table_has_a_line_for_each_step():
 def test_steps_that_cost_much_and_add_little_are_named():
     [sentence] = report.advice(record_of(step(8, 0.5), step(4, 0.46), step(0.4, 0.03), step(0.1, 0.01)))
     assert sentence == (
-        "Steps below sigma 1 added 4 % of the variance that the covariance added in all, for 38 % of the evaluations: "
-        "set lanczos from sigma to 1."
+        "The steps from sigma 0.4 down added 4 % of the variance that the covariance added in all, for 38 % of the "
+        "evaluations: set lanczos from sigma to 1."
     )
+
+
+def test_in_forward_mode_it_is_time_that_counts():
+    """Where D(x) comes with the first product, and one evaluation takes longer than another."""
+    steps = [step(8, 0.5), step(4, 0.46), step(0.4, 0.03), step(0.1, 0.0, ritz=(), evaluations=1)]
+    steps = [dataclasses.replace(one, jvp="forward", model_evaluations=1, jvps=min(one.jvps, 1)) for one in steps]
+    seconds = [0.5, 0.5, 0.5, 0.1]
+    record = record_of(*(dataclasses.replace(one, seconds=took) for one, took in zip(steps, seconds, strict=True)))
+    [sentence] = report.advice(record)
+    assert "for 25 % of the time: set lanczos from sigma to 1." in sentence
+    assert [one.for_products for one in record.steps] == [1, 1, 1, 0]
+
+
+def test_a_flow_s_threshold_is_in_the_setting_s_unit():
+    """sigma / (1 - sigma)."""
+    record = record_of(step(0.9, 0.5), step(0.8, 0.46), step(0.3, 0.03), step(0.1, 0.01))
+    record.options = lgs.Options(process="flow")
+    [sentence] = report.advice(record)
+    threshold = float(sentence.removesuffix(".").split()[-1])
+    assert 0.3 / 0.7 < threshold <= 0.8 / 0.2
+
+
+def test_the_settings_that_the_node_starts_with_need_no_advice():
+    sigmas = [20.0, 8.0, 3.0, 1.2, 0.3, 0.03, 0.0]
+    for options in (lgs.Options.recommended(), lgs.Options.recommended(lanczos_steps=2)):
+        assert report.advice(recorded(options, sigmas)) == []
+    text = report.table(recorded(lgs.Options.recommended(), sigmas))
+    assert "as it would be without the free extra vector" in text
+    assert "free extra vector" not in report.table(recorded({"extended": False}))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +129,11 @@ def test_the_threshold_parts_the_steps():
 
 
 def test_errors_are_named():
-    [sentence] = report.advice(record_of(step(8, 0.5, error=0.2), step(4, 0.5, error=0.01)))
-    assert sentence.startswith("The noise of the step at sigma 8 is off by an estimated 20 %") and "raise" in sentence
+    [sentence] = report.advice(record_of(step(8, 0.5, error=0.3), step(4, 0.5, error=0.01)))
+    assert sentence.startswith("The noise of the step at sigma 8 is off by about 30 %") and "raise" in sentence
+    record = record_of(step(8, 0.5, error=0.3), step(4, 0.5, error=0.01))
+    record.options = lgs.Options()
+    assert report.advice(record) == [], "the free vector makes it a quarter or less"
     [sentence] = report.advice(record_of(step(8, 0.5, error=1e-4), step(4, 0.5, error=2e-3)))
     assert "within an estimated 0.2 %" in sentence and "fewer lanczos steps" in sentence
 
@@ -113,6 +146,10 @@ def test_ritz_values_below_zero_are_named_and_rounding_is_not():
 
 def test_without_lanczos_it_says_so():
     assert report.advice(recorded({"covariance": "isotropic"})) == ["No step took the covariance by Lanczos steps."]
+    [sentence] = report.advice(recorded({"lanczos_min_sigma": 6.0}))
+    assert "they start at 5 to 0.7, and the setting is from 6 up to 10000" in sentence
+    [sentence] = report.advice(recorded({"s_noise": 0.0}))
+    assert sentence.endswith("no step added noise.")
 
 
 def test_the_picture_shows_bars_lines_and_bands():
