@@ -58,6 +58,23 @@ def test_each_of_two_sampling_nodes_has_its_own(comfy: Client, example: dict):
     assert told(run, "41").startswith("6 steps, ")
 
 
+def test_runs_that_differ_behind_a_mask_alone_are_told_apart(comfy: Client, example: dict):
+    """Two seeds of one sampler, in the right half of one latent."""
+    graph = with_node(example, "20", "SolidMask", value=0.0, width=32, height=32)
+    graph = with_node(graph, "21", "SolidMask", value=1.0, width=16, height=32)
+    place = {"x": 16, "y": 0, "operation": "add"}
+    graph = with_node(graph, "22", "MaskComposite", destination=["20", 0], source=["21", 0], **place)
+    latent = graph[SAMPLING]["inputs"]["latent_image"]
+    graph = with_node(graph, "23", "SetLatentNoiseMask", samples=latent, mask=["22", 0])
+    graph = with_inputs(graph, noise_seed=3)
+    graph[SAMPLING]["inputs"]["latent_image"] = ["23", 0]
+    graph = with_node(graph, "24", "RandomNoise", noise_seed=4)
+    graph = with_node(graph, "25", "SamplerCustomAdvanced", **{**graph[SAMPLING]["inputs"], "noise": ["24", 0]})
+    run = comfy.run(with_report(with_report(graph), "40", "41", latent="25"))
+    assert "seed 3" in told(run) and "seed 4" in told(run, "41")
+    assert not any("not what this" in told(run, text) for text in (TEXT, "41"))
+
+
 def test_a_latent_of_the_cache_is_told_by_its_own_run(comfy_that_remembers: Client, example: dict):
     first, second = (with_inputs(example, noise_seed=seed) for seed in (3, 4))
     for graph in (first, second):

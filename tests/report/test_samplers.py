@@ -66,7 +66,7 @@ def test_samplers_cost_what_they_stand_for(id):
 
 
 def test_products_in_a_range_alone_cost_less():
-    # Of the six levels, 20, 8.1, 2.8, 0.8, 0.18 and 0.03, three are at least 1.
+    # Of the six levels, 20, 8.1, 2.8, 0.8, 0.18 and 0.03, three are from 0.5 to 10.
     sampler = BY_ID["lgs"]
 
     assert evaluations(sampler.solver, sampler.options, SIGMAS) == 6 + 3

@@ -33,7 +33,7 @@ BUDGETS = (10, 20)
 ETAS = (0.0, 0.5, 0.75, 1.0)
 PRODUCTS = (1, 2)
 NO_LIMIT = 10000.0
-RANGES = ((0.0, NO_LIMIT), (0.3, NO_LIMIT), (1.0, NO_LIMIT), (3.0, NO_LIMIT), (0.5, 5.0))
+RANGES = ((0.0, NO_LIMIT), (1.0, NO_LIMIT), (3.0, NO_LIMIT), (0.5, 5.0), (0.5, 10.0))
 OTHER_STEPS = ("isotropic", "multistep")
 
 TUNING = 1000

@@ -106,7 +106,8 @@ impl ReverseStep {
     /// DPM-Solver++(2M)'s (arXiv 2211.01095, algorithm 2; its stochastic version is η = 1). Why it belongs
     /// beside the covariances: D(x_t) is what one expected at x_u, D(x_u), plus J times the noise that the
     /// step before added. So the term is noise along J, found without a product, and to first order in the
-    /// step it is as much as a step lacks that has nothing of c J.
+    /// step it is as much as a step lacks that has nothing of c J. It takes the step u → t to have been such a
+    /// step as well: after one that had c J, D(x_t) − D(x_u) is several times as large, and has zero mean.
     pub fn multistep(&self, process: Process, sigma_u: f64, sigma_t: f64, sigma_s: f64) -> f64 {
         let [before, here, after] = [sigma_u, sigma_t, sigma_s].map(|sigma| process.half_log_snr(sigma));
         // A step that went nowhere tells nothing of where D goes; a flow's first from α = 0 next to nothing.

@@ -53,7 +53,8 @@ impl Covariance {
 pub enum OtherSteps {
     /// The isotropic covariance.
     Isotropic,
-    /// That, and a mean of second order, with D(x) of the step before. See [`ReverseStep::multistep`].
+    /// That, and a mean of second order, with D(x) of the step before where that was such a step too. See
+    /// [`ReverseStep::multistep`].
     Multistep,
 }
 
@@ -127,7 +128,8 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
     let steps = sigmas.len() - 1;
     let mut evaluator = Evaluator::new(host, layout, options.plan());
     let mut x = x.f_to_kind(kind)?;
-    // σ and D(x) of the step before.
+    // σ and D(x) of the step before, if that was a multistep too. After a step with all of the covariance D(x) is a
+    // martingale: what it has changed by tells nothing of where it goes, and would be added to noise that is all there.
     let mut before: Option<(f64, Tensor)> = None;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
         let multistep = options.is_multistep(sigma);
@@ -175,7 +177,7 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
             None => mean,
         };
-        before = Some((sigma, denoised));
+        before = multistep.then_some((sigma, denoised));
     }
     Ok(x.f_to_kind(model_kind)?)
 }
