@@ -194,7 +194,7 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
         f"{METRICS[metric]} to {about['reference']:,} held-out real pictures, less is better: mean and standard error "
         f"over up to {groups} groups of {numbers['size']:,} samples. Left against reverse steps, right against what "
         "they cost: evaluations of the model, those for products with J among them; a learned diagonal's own network "
-        "is not counted. As shipped: K = 1 and η = 1 for σ from 0.5 to 10, multisteps elsewhere. Dotted: as many real "
+        "is not counted. As shipped: η = 0.5, K = 1 for σ from 0.5 to 10, multisteps elsewhere. Dotted: as many real "
         "pictures that are not in the reference, the least that can be had."
     )
     return Figure(file, f"{about['name']}: {METRICS[metric]}", caption)

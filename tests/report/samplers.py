@@ -68,6 +68,7 @@ SAMPLERS = (
         FULL,
         covariance="lanczos",
         lanczos_steps=1,
+        eta=0.5,
         lanczos_min_sigma=0.5,
         lanczos_max_sigma=10.0,
         other_steps="multistep",
