@@ -194,8 +194,8 @@ class _Drawing:
 
     def _axes(self) -> None:
         if not math.isnan(self.low):
-            linear = linear_ticks(self.low, self.high, self.whole)
-            for value in power_ticks(self.low, self.high) if self.powers else linear:
+            range_ = self.low, self.high
+            for value in power_ticks(*range_) if self.powers else linear_ticks(*range_, self.whole):
                 y = self.y(value)
                 self.draw.line([(self.left, y), (self.right, y)], fill=INK if value == 0 else GRID, width=FINE)
                 label = f"{100 * value:g} %" if self.percent else f"{value:g}"

@@ -11,13 +11,13 @@ LITTLE = 0.05
 """Share of what the covariance adds over a whole run that is little."""
 
 WORTH_SAVING = 0.1
-"""Share of a run's model evaluations below which it is not worth to change a setting."""
+"""Share of what a run costs below which it is not worth to change a setting."""
 
 SMALL_ERROR, LARGE_ERROR = 0.005, 0.2
 """Estimated relative errors of a step's noise. The first is about that of K = 3 on pictures."""
 
 FREE = 4
-"""What the free extra vector divides that error by, at least: 4 to 8 on the bundled model, K = 1."""
+"""What the free extra vector divides that error by, about: see the README's table of it."""
 
 NEGATIVE = -0.05
 """A Ritz value that is no rounding: the largest of an exact model are about 1."""
@@ -36,7 +36,7 @@ def table(record: Record) -> str:
     ]
     lines += [_line(number, step) for number, step in enumerate(steps, 1)]
     lines += ["", *advice(record)]
-    error = "as it would be without the free extra vector, which makes it a quarter or less" if record.extended else ""
+    error = "as it would be without the free extra vector, which makes it about a quarter" if record.extended else ""
     lines += [
         "",
         "Ritz values approach the eigenvalues of the model's Jacobian; the smallest and the largest of the batch.",

@@ -49,7 +49,7 @@ def test_every_call_that_needs_no_torch(host):
 def test_every_call_that_needs_no_torch_under_valgrind(host):
     valgrind = shutil.which("valgrind")
     if valgrind is None:
-        pytest.skip("valgrind is not installed: leaks and stray reads are not looked for")
+        pytest.skip("to look for leaks and stray reads, install valgrind (Debian: apt install valgrind)")
     leaks = ("--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=99")
     result = run(valgrind, *leaks, *host)
     passed(result, 500)

@@ -47,8 +47,7 @@ def to_api(infos: dict[str, dict], workflow: dict) -> dict:
                 needed = name in infos[node["type"]]["input"].get("required", {})
                 assert name in inputs or not needed, f"{node['type']}: nothing is wired to {name}"
                 continue
-            for value in itertools.islice(itertools.chain(values, [options.get("default")]), 1):
-                inputs.setdefault(name, value)
+            inputs.setdefault(name, next(values, options.get("default")))
             assert list(itertools.islice(values, len(_values_after(options)))) == _values_after(options)
         assert not list(values), f"{node['type']} has more values than widgets"
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}

@@ -35,6 +35,7 @@ CHECKPOINT, POSITIVE, NEGATIVE, EMPTY, NOISE, GUIDER, LGS, SIGMAS, SAMPLING, DEC
 LOAD, ENCODE, MASK = "12", "13", "14"
 REPORT, TEXT, COVARIANCE, DEVIATION, COMPONENTS, DRAWN = map(str, range(15, 21))
 OURS = ("LGSSampler", "LGSCovariance")
+"""Of our nodes, those with inputs that may be left out."""
 THUMBNAIL = 400
 """Pixels, the longer side, about."""
 
@@ -228,12 +229,11 @@ def _thumbnails(server: ComfyServer, comfy: Client, pack: Path, infos: dict[str,
     painted = torch.where(right_half(start), 128.0, start)
     made["lgs_inpaint"] = _sheet(torch.stack([painted, drawn(inpaint, "7").images[0]]), 2)
     made["lgs_compare_samplers"] = _sheet(drawn(compare_samplers, "2684").images, 1)
-    for name, declared, digits, node in (
-        ("report", report, "2684", REPORT),
-        ("covariance", covariance, "7", DEVIATION),
+    put_input(server, start)
+    for name, run, node in (
+        ("report", drawn(report, "2684"), REPORT),
+        ("covariance", drawn(covariance, "7"), DEVIATION),
     ):
-        put_input(server, start)
-        run = drawn(declared, digits)
         picture = comfy.picture(run.outputs[node]["images"][0]).convert("RGB")
         # Diagrams are drawn smaller, pixels larger.
         way = Image.Resampling.LANCZOS if picture.width > THUMBNAIL else Image.Resampling.NEAREST
