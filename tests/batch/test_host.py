@@ -143,6 +143,14 @@ def test_a_workflow_that_saves_nothing(store: Store):
         run(store, {"/history/{id}": ran(store)})
 
 
+def test_a_workflow_that_saves_a_video(store: Store):
+    video = FILE | {"filename": "a_00001_.mp4"}
+    with pytest.raises(BatchError, match=r"got a_00001_.mp4. Add a SaveImage node to the workflow; of a video"):
+        run(store, {"/history/{id}": ran(store, video)})
+    run(store, {"/history/{id}": ran(store, video, FILE), "/view": view(png())})
+    assert len(store.done(JOB).pictures) == 1, "the picture beside it"
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9/", "ftp://127.0.0.1:9", "nonsense://", ""])
 def test_nobody_listens(address: str):
     async def go() -> None:
