@@ -41,8 +41,9 @@ class Options:
     ``lanczos_max_sigma``      and so are those that start above this one    10000.0
     ``other_steps``            what these take: ``"isotropic"``, or          ``"isotropic"``
                                ``"multistep"``: a mean of second order too,
-                               from the step before if that was one
-                               (DPM-Solver++(2M), arXiv 2211.01095)
+                               from D(x) of the step before
+                               (DPM-Solver++(2M), arXiv 2211.01095; less of
+                               it after a step with the covariance)
     ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
     ``s_noise``                factor on the noise that each step adds       1.0
     ``jvp``                    ``"auto"`` (the cheapest that is accurate),   ``"auto"``

@@ -11,7 +11,7 @@ use crate::{
     jvp::{all_finite, Jvp, Linearization},
     noise::{denoised_only, step_noise},
     posterior::{self, PrincipalComponents},
-    process::{Process, ReverseStep},
+    process::{Process, ReverseStep, SHARE_AFTER_COVARIANCE},
 };
 
 /// Covariance Σ of the reverse step: how much of c J, the posterior covariance of x_0 carried
@@ -53,8 +53,7 @@ impl Covariance {
 pub enum OtherSteps {
     /// The isotropic covariance.
     Isotropic,
-    /// That, and a mean of second order, with D(x) of the step before where that was such a step too. See
-    /// [`ReverseStep::multistep`].
+    /// That, and a mean of second order, with D(x) of the step before. See [`ReverseStep::multistep`].
     Multistep,
 }
 
@@ -128,9 +127,8 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
     let steps = sigmas.len() - 1;
     let mut evaluator = Evaluator::new(host, layout, options.plan());
     let mut x = x.f_to_kind(kind)?;
-    // σ and D(x) of the step before, if that was a multistep too. After a step with all of the covariance D(x) is a
-    // martingale: what it has changed by tells nothing of where it goes, and would be added to noise that is all there.
-    let mut before: Option<(f64, Tensor)> = None;
+    // σ and D(x) of the step before, and how much of its change a multistep after it takes.
+    let mut before: Option<(f64, Tensor, f64)> = None;
     for (step, (&sigma, &sigma_next)) in sigmas.iter().zip(&sigmas[1..]).enumerate() {
         let multistep = options.is_multistep(sigma);
         let options = options.at(sigma);
@@ -168,8 +166,8 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             continue;
         }
         let mut mean = mean(&kernel, &x, &denoised)?;
-        if let (true, Some((sigma_before, denoised_before))) = (multistep, &before) {
-            let gamma = kernel.multistep(options.process, *sigma_before, sigma, sigma_next);
+        if let (true, Some((sigma_before, denoised_before, share))) = (multistep, &before) {
+            let gamma = share * kernel.multistep(options.process, *sigma_before, sigma, sigma_next);
             mean = mean.f_add(&denoised.f_sub(denoised_before)?.f_mul_scalar(gamma)?)?;
         }
         x = match noise {
@@ -177,7 +175,8 @@ pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sig
             Some(noise) => mean.f_add(&noise.value.f_mul_scalar(options.s_noise)?)?,
             None => mean,
         };
-        before = multistep.then_some((sigma, denoised));
+        let share = if options.covariance == Covariance::Isotropic { 1.0 } else { SHARE_AFTER_COVARIANCE };
+        before = Some((sigma, denoised, share));
     }
     Ok(x.f_to_kind(model_kind)?)
 }

@@ -29,7 +29,7 @@ fn run(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noise
 fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noises: &[Tensor]) -> Tensor {
     let mut x = x.shallow_clone();
     let mut left = noises.iter();
-    let mut before: Option<(f64, Tensor)> = None;
+    let mut before: Option<(f64, Tensor, f64)> = None;
     for pair in sigmas.windows(2) {
         let (t, s) = (pair[0], pair[1]);
         let denoised = gaussian.denoised(options.process, &x, t);
@@ -40,14 +40,15 @@ fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noi
         let ratio = t / alpha(options.process, t);
         let outside = ratio < options.lanczos_min_sigma || ratio > options.lanczos_max_sigma;
         x = a * x + b * &denoised;
-        if let (true, OtherSteps::Multistep, Some((u, denoised_before))) = (outside, options.other_steps, before) {
+        if let (true, OtherSteps::Multistep, Some((u, denoised_before, share))) = (outside, options.other_steps, before)
+        {
             // D where the line through both, in ln(σ/α), is halfway down the step.
             let log = |sigma: f64| (sigma / alpha(options.process, sigma)).ln();
             let slope = (&denoised - denoised_before) / (log(u) - log(t));
-            x = x + b * slope * (log(t) - log(s)) / 2.0;
+            x = x + share * b * slope * (log(t) - log(s)) / 2.0;
         }
-        // What a step with all of the covariance leaves says nothing of where D goes.
-        before = outside.then_some((t, denoised));
+        let had_covariance = !outside && options.covariance == Covariance::Lanczos;
+        before = Some((t, denoised, if had_covariance { 0.2 } else { 1.0 }));
         let mut z = || left.next().expect("a noise");
         x = match if outside { Covariance::Isotropic } else { options.covariance } {
             Covariance::Lanczos => x + options.s_noise * gaussian.noise(options.process, t, s, options.eta, z()),
@@ -101,13 +102,15 @@ fn steps_outside_the_range_follow_it_too() {
         let ratio = |i: usize| sigmas[i] / alpha(process, sigmas[i]);
         for (low, high) in [(0.0, 100.0), (0.0, ratio(1)), (0.25, 100.0), (ratio(0), 100.0), (100.0, 100.0)] {
             for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
-                for eta in ETAS {
+                let kinds = [(0.0, Covariance::Lanczos), (0.5, Covariance::Lanczos), (1.0, Covariance::Lanczos)];
+                for (eta, covariance) in kinds.into_iter().chain([(0.5, Covariance::Isotropic)]) {
                     let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
-                    let options = Options { process, eta, lanczos_steps: d, ..range };
+                    let options = Options { process, covariance, eta, lanczos_steps: d, ..range };
                     let came = run(&gaussian, &options, &x, &sigmas, &noises);
                     let expected = dense(&gaussian, &options, &x, &sigmas, &noises);
                     let error = relative_error(&came, &expected);
-                    assert!(error < 1e-6, "schedule {seed}, {other_steps:?}, {low} to {high}, eta {eta}: {error}");
+                    let case = format!("{covariance:?}, {other_steps:?}, {low} to {high}, eta {eta}");
+                    assert!(error < 1e-6, "schedule {seed}, {case}: {error}");
                 }
             }
         }
