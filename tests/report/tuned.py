@@ -38,7 +38,7 @@ PRODUCTS = (1, 2)
 NO_LIMIT = 10000.0
 RANGES = ((0.0, NO_LIMIT), (1.0, NO_LIMIT), (3.0, NO_LIMIT), (0.5, 5.0), (0.5, 10.0))
 OTHER_STEPS = ("isotropic", "multistep")
-NOISE_SCALES = (1.0, 1.02, 1.05, 1.1)
+NOISE_SCALES = (1.0, 1.05, 1.1)
 
 TUNING = 1000
 """The group that settings are tuned with, whose noise no reported one has."""
