@@ -75,7 +75,7 @@ def test_what_is_said_and_drawn(calls, tmp_path):
     first, *others = findings.sentences
     assert "LGS, K = 1, η = 1, σ ≥ 1, isotropic, noise × 1.05 does best" in first
     assert len(others) == 4 and sum("the node's own setting (LGS as shipped" in text for text in others) == 2
-    assert all("better than" in text or "level with" in text for text in others if "the best setting" in text)
+    assert all("better than" in text or "level with" in text for text in others if "the best setting for this" in text)
     assert Image.open(findings.figures[0].file).width > 800
     assert len(findings.tables[0].rows) == 2 * (2 + len(tuned.RIVALS) + 2)
 
@@ -99,3 +99,8 @@ def test_a_deterministic_rival_has_no_noise_to_scale(calls, tmp_path):
     rows = tuned.measure(Run(tmp_path))["rows"]
     scaled = {row["family"] for row in rows if "noise ×" in row["name"]}
     assert scaled == {tuned.FULL, tuned.STOCHASTIC}
+
+
+def test_what_the_node_starts_with_is_one_of_the_settings():
+    assert sum(setting is tuned.SHIPPED for setting in tuned.settings(tuned.ETAS)) == 1
+    assert len({setting.id for setting in tuned.settings(tuned.ETAS)}) == 72

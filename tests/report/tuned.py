@@ -68,8 +68,8 @@ QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, 1),), (1.0,), groups=2, size
 
 
 def settings(etas: tuple[float, ...]) -> list[Sampler]:
-    """Every setting that is tried."""
-    return [
+    """Every setting that is tried; what the node starts with is `SHIPPED`."""
+    tried = [
         covariance(
             f"eta {eta:g}, K = {k}, sigma {low:g} to {high:g}, {other_steps}",
             name(eta, k, low, high, other_steps),
@@ -84,6 +84,7 @@ def settings(etas: tuple[float, ...]) -> list[Sampler]:
         for eta, k, (low, high), other_steps in itertools.product(etas, PRODUCTS, RANGES, OTHER_STEPS)
         if (low, high) != RANGES[0] or other_steps == OTHER_STEPS[0]
     ]
+    return [SHIPPED if setting.options == SHIPPED.options else setting for setting in tried]
 
 
 def name(eta: float, k: int, low: float, high: float, other_steps: str) -> str:
@@ -143,9 +144,10 @@ def measure(run: Run) -> Numbers:
     numbers["chosen"] = [{"data": data, "budget": budget, "id": best[data, budget][0]} for data, budget in cases]
     numbers["for_all"] = for_all[0]
     for (data, budget), choice in zip(cases, numbers["chosen"], strict=True):
-        own = [known[id] for id in dict.fromkeys([choice["id"], for_all[0]])]
+        own = dict.fromkeys([choice["id"], for_all[0], SHIPPED.id])
         louder = rivals_with_their_noise(run, plan, data, budget)
-        numbers["rows"] += reported(run, plan, data, budget, [*own, SHIPPED, *RIVALS, *louder])
+        compared = [*(SHIPPED if id == SHIPPED.id else known[id] for id in own), *RIVALS, *louder]
+        numbers["rows"] += reported(run, plan, data, budget, compared)
         run.so_far(numbers)
     return numbers
 
@@ -225,14 +227,13 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         rows = [row for row in numbers["rows"] if (row["data"], row["budget"]) == (case["data"], case["budget"])]
         known = {row["id"]: row for row in rows}
         about = f"{numbers['data'][case['data']]['name']}, {case['budget']} model evaluations"
-        setting = {
-            SHIPPED.id: "the node's own setting",
-            numbers["for_all"]: "the setting for all",
-            case["id"]: "the best setting of its own",
-        }
-        for id, words in setting.items():
+        words: dict[str, list[str]] = {}
+        words.setdefault(SHIPPED.id, []).append("the node's own setting")
+        words.setdefault(numbers["for_all"], []).append("the setting for all")
+        words.setdefault(case["id"], []).append("the best setting for this")
+        for id, said in words.items():
             if id in known:
-                sentences.append(f"{about}, {words} ({told(known[id])}): {against(known[id], rows)}.")
+                sentences.append(f"{about}, {' and '.join(said)} ({told(known[id])}): {against(known[id], rows)}.")
     sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
     file = folder / "defaults.png"
     draw(numbers, file)
