@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from .metrics import METRICS, mean_and_error
 from .run import Figure, Findings, Numbers, Table
-from .samplers import CHEAP, DETERMINISTIC, FAMILIES, FULL, STOCHASTIC
+from .samplers import CHEAP, DETERMINISTIC, FAMILIES, FULL, SHIPPED, STOCHASTIC
 
 BUDGETS = (5, 10, 20, 100)
 """Model evaluations at which samplers are compared, in words at `TOLD`. Of what is measured, samplers with one
@@ -194,10 +194,18 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
         f"{METRICS[metric]} to {about['reference']:,} held-out real pictures, less is better: mean and standard error "
         f"over up to {groups} groups of {numbers['size']:,} samples. Left against reverse steps, right against what "
         "they cost: evaluations of the model, those for products with J among them; a learned diagonal's own network "
-        "is not counted. As shipped: η = 0.5, K = 1 for σ from 0.5 to 10, multisteps elsewhere. Dotted: as many real "
-        "pictures that are not in the reference, the least that can be had."
+        f"is not counted. As shipped: {_shipped()}. Dotted: as many real pictures that are not in the reference, the "
+        "least that can be had."
     )
     return Figure(file, f"{about['name']}: {METRICS[metric]}", caption)
+
+
+def _shipped() -> str:
+    eta, k, low, high, other = (
+        SHIPPED.options[name]
+        for name in ("eta", "lanczos_steps", "lanczos_min_sigma", "lanczos_max_sigma", "other_steps")
+    )
+    return f"η = {eta:g}, K = {k} for σ from {low:g} to {high:g}, {other} elsewhere"
 
 
 def scale_around_zero(panel: Axes, values: list[tuple[float, float]], floor: float) -> None:

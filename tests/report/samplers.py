@@ -58,21 +58,21 @@ def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampl
     return Sampler(id, name, family, "lgs", {"jvp": "finite-difference"} | options)
 
 
+_defaults, _recommended = lgs.Options().as_dict(), lgs.Options.recommended().as_dict()
+SHIPPED = covariance(
+    "lgs",
+    "LGS as shipped",
+    FULL,
+    covariance="lanczos",
+    **{name: value for name, value in _recommended.items() if value != _defaults[name]},
+)
+"""What the node starts with."""
+
 SAMPLERS = (
     covariance("lanczos-k1", "LGS, K = 1, η = 1", FULL, covariance="lanczos", lanczos_steps=1),
     covariance("lanczos-k3", "LGS, K = 3, η = 1", FULL, covariance="lanczos", lanczos_steps=3),
     covariance("lanczos-k1-half", "LGS, K = 1, η = 0.5", FULL, covariance="lanczos", lanczos_steps=1, eta=0.5),
-    covariance(
-        "lgs",
-        "LGS as shipped",
-        FULL,
-        covariance="lanczos",
-        lanczos_steps=1,
-        eta=0.5,
-        lanczos_min_sigma=0.5,
-        lanczos_max_sigma=10.0,
-        other_steps="multistep",
-    ),
+    SHIPPED,
     covariance("isotropic", "isotropic", covariance="isotropic"),
     covariance("isotropic-large", "isotropic, larger", covariance="isotropic-large"),
     covariance("isotropic-optimal", "isotropic, optimal, 1 probe", covariance="isotropic-optimal", probes=1),

@@ -10,7 +10,7 @@ from report.run import Run
 from report.samplers import evaluations
 from report.trained import MODELS
 
-PLAN = tuned.Plan(("digits",), (10, 20), (0.0, 1.0), ((40, 3), (80, 1)), (1.0, 1.05, 1.1), groups=2, size=20)
+PLAN = tuned.Plan(("digits",), (10, 20), (0.0, 1.0), ((40, (1.0,), 3), (80, (1.0, 1.05, 1.1), 1)), groups=2, size=20)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_what_is_said_and_drawn(calls, tmp_path):
 
 
 def test_with_real_samples(tmp_path, monkeypatch):
-    plan = tuned.Plan(("digits",), (6,), (1.0,), ((20, 1),), (1.0,), groups=2, size=20)
+    plan = tuned.Plan(("digits",), (6,), (1.0,), ((20, (1.0,), 1),), groups=2, size=20)
     monkeypatch.setattr(tuned, "QUICK_PLAN", plan)
     numbers = tuned.measure(Run(tmp_path, quick=True))
     assert tuned.measure(Run(tmp_path, quick=True)) == numbers, "from the cache"

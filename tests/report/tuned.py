@@ -26,7 +26,7 @@ from tqdm import tqdm
 from .compared import COLOURS, verdict
 from .metrics import METRICS, mean_and_error
 from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable
-from .samplers import DETERMINISTIC, FULL, SAMPLERS, STOCHASTIC, Sampler, covariance, evaluations
+from .samplers import DETERMINISTIC, FULL, SAMPLERS, SHIPPED, STOCHASTIC, Sampler, covariance, evaluations
 from .trained import FULL as TRAINED
 from .trained import MODELS, data_set, fingerprint_of, measured_group
 
@@ -44,7 +44,6 @@ TUNING = 1000
 """The group that settings are tuned with, whose noise no reported one has."""
 
 RIVALS = tuple(sampler for sampler in SAMPLERS if sampler.family in (STOCHASTIC, DETERMINISTIC))
-SHIPPED = next(sampler for sampler in SAMPLERS if sampler.id == "lgs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +53,15 @@ class Plan:
     data: tuple[str, ...]
     budgets: tuple[int, ...]
     etas: tuple[float, ...]
-    rounds: tuple[tuple[int, int], ...]
-    """Samples of each setting, and how many of the settings go on; the last round's best is taken."""
-    scales: tuple[float, ...]
-    """Factors on the noise, tried in the last round."""
+    rounds: tuple[tuple[int, tuple[float, ...], int], ...]
+    """Samples of each setting, factors on its noise, and how many of the settings go on; the last's best is taken."""
     groups: int
     """Of ``size`` samples each, to report."""
     size: int
 
 
-FULL_PLAN = Plan(("digits", "cifar"), BUDGETS, ETAS, ((200, 2), (1000, 1)), NOISE_SCALES, groups=5, size=1000)
-QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, 1),), (1.0,), groups=2, size=20)
+FULL_PLAN = Plan(("digits", "cifar"), BUDGETS, ETAS, ((200, (1.0,), 2), (1000, NOISE_SCALES, 1)), groups=5, size=1000)
+QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, (1.0,), 1),), groups=2, size=20)
 
 
 def settings(etas: tuple[float, ...]) -> list[Sampler]:
@@ -125,14 +122,14 @@ def measure(run: Run) -> Numbers:
     if not numbers["data"]:
         raise Unavailable("; ".join(f"{one['what']}: {one['why']}" for one in numbers["missing"]))
     cases = list(itertools.product(numbers["data"], plan.budgets))
-    known = {setting.id: setting for setting in settings(plan.etas)}
-    numbers["settings"], left = len(known), list(known)
-    for number, (size, most) in enumerate(plan.rounds, start=1):
-        if number == len(plan.rounds):
-            tried = [scaled(known[id], factor) for id, factor in itertools.product(left, plan.scales)]
-            known |= {setting.id: setting for setting in tried}
-            left = [setting.id for setting in tried]
-        scores = {case: tuned(run, *case, [known[id] for id in left], size) for case in cases}
+    tried = settings(plan.etas)
+    known = {setting.id: setting for setting in (SHIPPED, *tried)}
+    numbers["settings"], left = len(tried), [setting.id for setting in tried]
+    for size, factors, most in plan.rounds:
+        tried = [scaled(known[id], factor) for id, factor in itertools.product(left, factors)]
+        known |= {setting.id: setting for setting in tried}
+        left = [setting.id for setting in tried]
+        scores = {case: tuned(run, *case, tried, size) for case in cases}
         numbers["tried"].append({"samples": size, "frechet": {f"{d}, {b}": scores[d, b] for d, b in cases}})
         # The one for all has the least mean of log distances; a case's own best go on beside it.
         for_all = sorted(
@@ -144,10 +141,9 @@ def measure(run: Run) -> Numbers:
     numbers["chosen"] = [{"data": data, "budget": budget, "id": best[data, budget][0]} for data, budget in cases]
     numbers["for_all"] = for_all[0]
     for (data, budget), choice in zip(cases, numbers["chosen"], strict=True):
-        own = dict.fromkeys([choice["id"], for_all[0], SHIPPED.id])
+        own = [known[id] for id in dict.fromkeys([choice["id"], for_all[0], SHIPPED.id])]
         louder = rivals_with_their_noise(run, plan, data, budget)
-        compared = [*(SHIPPED if id == SHIPPED.id else known[id] for id in own), *RIVALS, *louder]
-        numbers["rows"] += reported(run, plan, data, budget, compared)
+        numbers["rows"] += reported(run, plan, data, budget, [*own, *RIVALS, *louder])
         run.so_far(numbers)
     return numbers
 
@@ -171,10 +167,11 @@ def tuned(run: Run, data: str, budget: int, tried: list[Sampler], size: int) -> 
 
 def rivals_with_their_noise(run: Run, plan: Plan, data: str, budget: int) -> list[Sampler]:
     """The stochastic rivals, each with the factor on its noise that does best on the half for tuning, if not 1."""
+    size, factors, _ = plan.rounds[-1]
     louder = []
     for rival in (rival for rival in RIVALS if rival.family == STOCHASTIC):
-        tried = {setting.id: setting for setting in (scaled(rival, factor) for factor in plan.scales)}
-        scores = tuned(run, data, budget, list(tried.values()), plan.rounds[-1][0])
+        tried = {setting.id: setting for setting in (scaled(rival, factor) for factor in factors)}
+        scores = tuned(run, data, budget, list(tried.values()), size)
         if scores and min(scores, key=scores.get) != rival.id:
             louder.append(tried[min(scores, key=scores.get)])
     return louder
@@ -227,13 +224,15 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         rows = [row for row in numbers["rows"] if (row["data"], row["budget"]) == (case["data"], case["budget"])]
         known = {row["id"]: row for row in rows}
         about = f"{numbers['data'][case['data']]['name']}, {case['budget']} model evaluations"
-        words: dict[str, list[str]] = {}
-        words.setdefault(SHIPPED.id, []).append("the node's own setting")
-        words.setdefault(numbers["for_all"], []).append("the setting for all")
-        words.setdefault(case["id"], []).append("the best setting for this")
-        for id, said in words.items():
+        said = {
+            "the node's own setting": SHIPPED.id,
+            "the setting for all": numbers["for_all"],
+            "the best setting for this": case["id"],
+        }
+        for id in dict.fromkeys(said.values()):
             if id in known:
-                sentences.append(f"{about}, {' and '.join(said)} ({told(known[id])}): {against(known[id], rows)}.")
+                words = " and ".join(what for what, of in said.items() if of == id)
+                sentences.append(f"{about}, {words} ({told(known[id])}): {against(known[id], rows)}.")
     sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
     file = folder / "defaults.png"
     draw(numbers, file)
