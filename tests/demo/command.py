@@ -11,7 +11,7 @@ from models.distance import HeldOut
 
 from . import job, pictures, report
 
-OVERVIEW = ("isotropic", "lgs-k2", "lgs-k3", "lgs-high", "ddim", "any-isotropic", "any-lgs-k2")
+OVERVIEW = ("isotropic", "lgs-shipped", "lgs-k2", "lgs-high", "ddim", "any-isotropic", "any-lgs-shipped", "any-lgs-k2")
 """What the overview picture shows."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +24,19 @@ class Sampler:
 
     id: str
     name: str
-    covariance: str
-    eta: float
     steps: int
-    lanczos_steps: int = 0
-    min_sigma: float = 0.0
-    """Noise level below which steps are isotropic."""
+    options: Mapping[str, Any]
+    """`lgs.Options`, but for how products are had."""
     any_digit: bool = False
     """The model is not told which digit to draw."""
 
     @property
     def title(self) -> str:
         return f"{self.name}, any digit" if self.any_digit else self.name
+
+    @property
+    def eta(self) -> float:
+        return self._of("eta")
 
     @property
     def settings(self) -> str:
@@ -51,23 +54,18 @@ class Sampler:
 
     @property
     def jvps(self) -> int:
-        """Jacobian-vector products that it should take: none in the last step, nor below ``min_sigma``."""
+        """Jacobian-vector products that it should take: none in the last step, nor outside the two sigmas."""
         return sum(self.jvps_at(sigma) for sigma in karras_sigmas(self.steps)[:-2].tolist())
 
     def jvps_at(self, sigma: float) -> int:
         """The same for a step that starts at ``sigma`` and is not the last."""
-        return self.lanczos_steps if sigma >= self.min_sigma else 0
+        if self._of("covariance") != "lanczos":
+            return 0
+        within = self._of("lanczos_min_sigma") <= sigma <= self._of("lanczos_max_sigma")
+        return self._of("lanczos_steps") if within else 0
 
-    def options(self, jvp: str) -> lgs.Options:
-        if self.covariance == "isotropic":
-            return lgs.Options(covariance="isotropic", eta=self.eta)
-        return lgs.Options(
-            covariance=self.covariance,
-            lanczos_steps=self.lanczos_steps,
-            lanczos_min_sigma=self.min_sigma,
-            jvp=jvp,
-            eta=self.eta,
-        )
+    def _of(self, option: str) -> Any:
+        return lgs.Options(**self.options).as_dict()[option]
 
 
 def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
@@ -76,18 +74,23 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
     Told which digit to draw, the model has little left to decide; told nothing, a step's posterior is
     wide, and its covariance matters most.
     """
-    two = Sampler("lgs-k2", "LGS, K = 2", "lanczos", eta, steps, lanczos_steps=2)
+    isotropic = {"covariance": "isotropic", "eta": eta}
+    one, two, three = ({"covariance": "lanczos", "eta": eta, "lanczos_steps": jvps} for jvps in (1, 2, 3))
+    shipped = lgs.Options.recommended().as_dict()
+    more_steps = Sampler("lgs-k2", "LGS, K = 2", steps, two).evaluations
     return (
-        Sampler("isotropic", "Isotropic", "isotropic", eta, steps),
-        Sampler("lgs-k1", "LGS, K = 1", "lanczos", eta, steps, lanczos_steps=1),
-        two,
-        Sampler("lgs-k3", "LGS, K = 3", "lanczos", eta, steps, lanczos_steps=3),
-        Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", "lanczos", eta, steps, lanczos_steps=2, min_sigma=3.0),
-        Sampler("ddim", "DDIM", "isotropic", 0.0, steps),
+        Sampler("isotropic", "Isotropic", steps, isotropic),
+        Sampler("lgs-shipped", "LGS as shipped", steps, shipped),
+        Sampler("lgs-k1", "LGS, K = 1", steps, one),
+        Sampler("lgs-k2", "LGS, K = 2", steps, two),
+        Sampler("lgs-k3", "LGS, K = 3", steps, three),
+        Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", steps, two | {"lanczos_min_sigma": 3.0}),
+        Sampler("ddim", "DDIM", steps, isotropic | {"eta": 0.0}),
         # What the same number of evaluations buys when it is spent on more steps.
-        Sampler("isotropic-more-steps", "Isotropic", "isotropic", eta, two.evaluations),
-        Sampler("any-isotropic", "Isotropic", "isotropic", eta, steps, any_digit=True),
-        Sampler("any-lgs-k2", "LGS, K = 2", "lanczos", eta, steps, lanczos_steps=2, any_digit=True),
+        Sampler("isotropic-more-steps", "Isotropic", more_steps, isotropic),
+        Sampler("any-isotropic", "Isotropic", steps, isotropic, any_digit=True),
+        Sampler("any-lgs-shipped", "LGS as shipped", steps, shipped, any_digit=True),
+        Sampler("any-lgs-k2", "LGS, K = 2", steps, two, any_digit=True),
     )
 
 
@@ -158,6 +161,7 @@ def _run_batch(result: Result, unet: DigitUNet, batch: Tensor, jvp: str, seed: i
     x = draw() * sigmas[0]
     start = time.perf_counter()
     denoise = Digits(unet, result.sampler.asked(batch))
-    images = lgs.sample(denoise, x, sigmas, result.sampler.options(jvp), noise=draw, callback=on_step)
+    options = lgs.Options(**result.sampler.options | {"jvp": jvp})
+    images = lgs.sample(denoise, x, sigmas, options, noise=draw, callback=on_step)
     result.seconds += time.perf_counter() - start
     result.images = torch.cat([result.images, images.clamp(-1, 1)])

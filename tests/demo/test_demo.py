@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import lgs
 from demo import command, job, pictures, report
 from lgs.digits import UNLABELLED, load_unet
 from models import DIGITS
@@ -66,17 +67,25 @@ def test_samplers_cost_what_they_stand_for():
 
     costs = {
         "isotropic": 10,
+        "lgs-shipped": 15,
         "lgs-k1": 19,
         "lgs-k2": 28,
         "lgs-k3": 37,
         "ddim": 10,
         "any-isotropic": 10,
+        "any-lgs-shipped": 15,
         "any-lgs-k2": 28,
     }
     assert {name: by_id[name].evaluations for name in costs} == costs
     assert by_id["isotropic-more-steps"].evaluations == by_id["lgs-k2"].evaluations
     assert by_id["ddim"].eta == 0.0
     assert set(command.OVERVIEW) <= set(by_id)
+
+
+def test_as_shipped_is_what_the_node_starts_with():
+    shipped = [sampler.options for sampler in THREE_STEPS if sampler.name == "LGS as shipped"]
+
+    assert shipped == [lgs.Options.recommended().as_dict()] * 2
 
 
 def test_any_digit_is_what_the_model_is_asked_for():
