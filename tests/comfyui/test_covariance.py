@@ -130,3 +130,15 @@ def test_a_noise_level_above_a_flow_models_is_refused(comfy: Client, example: di
     run = comfy.run(graph)
     assert run.outcome == "execution_error"
     assert "at most 1 for a flow" in run.details["exception_message"]
+
+
+def test_a_latent_of_video_and_sound_is_refused(comfy: Client, example: dict):
+    if not comfy.get_json("/object_info/LTXVConcatAVLatent"):
+        pytest.skip("this ComfyUI has no latent of several things")
+    both = {"video_latent": [MODEL, 4], "audio_latent": [MODEL, 4]}
+    graph = with_node(looking(example), "30", "LTXVConcatAVLatent", **both)
+    graph[COVARIANCE]["inputs"]["latent_image"] = ["30", 0]
+    run = comfy.run(graph)
+    assert run.outcome == "execution_error"
+    assert "expected one picture or video, got several things" in run.details["exception_message"]
+    images(comfy.run(looking(example, draws=2)))
