@@ -52,7 +52,8 @@ class Plan:
     chunk: int
     """Images at a time: what is done again after an interruption is at most one chunk."""
     evaluations: tuple[int, ...]
-    """T, model evaluations of a trajectory: T - 1 steps, and the decoder at the last noise level."""
+    """T, evaluations of D in a trajectory: T - 1 steps, and the decoder at the last noise level. Products with J are
+    not among them."""
     probes: tuple[int, int]
     """For each image and step: for diagonals, for traces."""
     written_out: int = 0
@@ -300,7 +301,8 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         caption = (
             f"Left: negative log-likelihood bound of {rows[0]['images']} held-out images in {rows[0]['dimension']} "
             "dimensions. Right: how much of it is lost by each other covariance, image by image, so that what "
-            "makes one image harder than another drops out. Bars: two standard errors over images."
+            "makes one image harder than another drops out. T is evaluations of D; products with J, which all but the two "
+            "given isotropic ones and the learned one need, come on top. Bars: two standard errors over images."
         )
         figures.append(Figure(file, f"Bits per dimension of {data}; less is better", caption))
         single = [row for row in numbers["steps"] if (row["data"], row["T"]) == (data, STEPS_AT)]
@@ -456,7 +458,7 @@ def plot_bounds(rows: list[dict], file: Path) -> None:
     right.set_ylim(min(-0.01, 2 * min(lost)), 2 * max(lost))
     ticks = sorted({row["T"] for row in rows})
     for axes in (left, right):
-        axes.set(xscale="log", xlabel="T, model evaluations")
+        axes.set(xscale="log", xlabel="T: T − 1 steps and the decoder, products not counted")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_xticks([], minor=True)
     finish(figure, left, file)
