@@ -301,8 +301,9 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         caption = (
             f"Left: negative log-likelihood bound of {rows[0]['images']} held-out images in {rows[0]['dimension']} "
             "dimensions. Right: how much of it is lost by each other covariance, image by image, so that what "
-            "makes one image harder than another drops out. T is evaluations of D; products with J, which all but the two "
-            "given isotropic ones and the learned one need, come on top. Bars: two standard errors over images."
+            "makes one image harder than another drops out. T is evaluations of D; products with J come on top, but "
+            "for the learned covariance and those isotropic ones that are not matched. Bars: two standard errors over "
+            "images."
         )
         figures.append(Figure(file, f"Bits per dimension of {data}; less is better", caption))
         single = [row for row in numbers["steps"] if (row["data"], row["T"]) == (data, STEPS_AT)]
