@@ -134,7 +134,7 @@ def test_a_noise_level_above_a_flow_models_is_refused(comfy: Client, example: di
 
 def test_a_latent_of_video_and_sound_is_refused(comfy: Client, example: dict):
     if not comfy.get_json("/object_info/LTXVConcatAVLatent"):
-        pytest.skip("this ComfyUI has no latent of several things")
+        pytest.skip("this ComfyUI has no latent of video and sound: set COMFYUI_PATH to one that has, as 0.29.0")
     both = {"video_latent": [MODEL, 4], "audio_latent": [MODEL, 4]}
     graph = with_node(looking(example), "30", "LTXVConcatAVLatent", **both)
     graph[COVARIANCE]["inputs"]["latent_image"] = ["30", 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +37,7 @@ class Sampler:
 
     @property
     def eta(self) -> float:
-        return self._of("eta")
+        return self._options.eta
 
     @property
     def settings(self) -> str:
@@ -59,13 +60,13 @@ class Sampler:
 
     def jvps_at(self, sigma: float) -> int:
         """The same for a step that starts at ``sigma`` and is not the last."""
-        if self._of("covariance") != "lanczos":
-            return 0
-        within = self._of("lanczos_min_sigma") <= sigma <= self._of("lanczos_max_sigma")
-        return self._of("lanczos_steps") if within else 0
+        options = self._options
+        within = options.lanczos_min_sigma <= sigma <= options.lanczos_max_sigma
+        return options.lanczos_steps if options.covariance == "lanczos" and within else 0
 
-    def _of(self, option: str) -> Any:
-        return lgs.Options(**self.options).as_dict()[option]
+    @functools.cached_property
+    def _options(self) -> lgs.Options:
+        return lgs.Options(**self.options)
 
 
 def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
@@ -77,17 +78,17 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
     isotropic = {"covariance": "isotropic", "eta": eta}
     one, two, three = ({"covariance": "lanczos", "eta": eta, "lanczos_steps": jvps} for jvps in (1, 2, 3))
     shipped = lgs.Options.recommended().as_dict()
-    more_steps = Sampler("lgs-k2", "LGS, K = 2", steps, two).evaluations
+    k2 = Sampler("lgs-k2", "LGS, K = 2", steps, two)
     return (
         Sampler("isotropic", "Isotropic", steps, isotropic),
         Sampler("lgs-shipped", "LGS as shipped", steps, shipped),
         Sampler("lgs-k1", "LGS, K = 1", steps, one),
-        Sampler("lgs-k2", "LGS, K = 2", steps, two),
+        k2,
         Sampler("lgs-k3", "LGS, K = 3", steps, three),
         Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", steps, two | {"lanczos_min_sigma": 3.0}),
         Sampler("ddim", "DDIM", steps, isotropic | {"eta": 0.0}),
         # What the same number of evaluations buys when it is spent on more steps.
-        Sampler("isotropic-more-steps", "Isotropic", more_steps, isotropic),
+        Sampler("isotropic-more-steps", "Isotropic", k2.evaluations, isotropic),
         Sampler("any-isotropic", "Isotropic", steps, isotropic, any_digit=True),
         Sampler("any-lgs-shipped", "LGS as shipped", steps, shipped, any_digit=True),
         Sampler("any-lgs-k2", "LGS, K = 2", steps, two, any_digit=True),
