@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from os import PathLike
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lgs.digits import DigitUNet
@@ -26,6 +28,12 @@ class DataSet:
     network: Callable[[], DigitUNet]
     augmented: Callable[[Tensor], Tensor]
     """Other pictures that are as likely, for a batch of training ones."""
+
+    def trained(self, weights: str | PathLike[str]) -> DigitUNet:
+        """The trained network from its safetensors file, for evaluation, in float32 on the CPU."""
+        network = self.network()
+        network.load_state_dict(load_file(weights))
+        return network.eval().requires_grad_(False)
 
 
 def mirrored(images: Tensor) -> Tensor:

@@ -4,20 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lgs.digits import Digits
-from models import DIGITS
-from models.cifar import NPM_PACKAGE, PictureUNet, held_out_pictures
+from models import weights
+from models.cifar import NPM_PACKAGE, held_out_pictures
+from models.data import DATA_SETS
 
-WEIGHTS = DIGITS.with_name("cifar.safetensors")
+WEIGHTS = weights("cifar")
 
 
 @pytest.fixture(scope="module")
 def network():
-    network = PictureUNet()
-    network.load_state_dict(load_file(WEIGHTS))
-    return network.eval().requires_grad_(False)
+    return DATA_SETS["cifar"].trained(WEIGHTS)
 
 
 def test_weights_stay_small():

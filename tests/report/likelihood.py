@@ -18,14 +18,13 @@ import matplotlib.figure
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-import models
 from demo.job import karras_sigmas
 from lgs.diagonal import load_diagonal
 from lgs.digits import UNLABELLED, Digits
+from models import learned_diagonal, weights
 from models.data import DATA_SETS
 
 from . import bound, mixture, quadrature
@@ -69,15 +68,6 @@ WRITTEN_OUT_AT, WRITTEN_OUT_COST = 5, 100
 """T of the chain with J written out, and what an image of it costs, in steps of the others."""
 
 
-def weights(data: str) -> Path:
-    return Path(models.__file__).with_name(f"{data}.safetensors")
-
-
-def learned_diagonal(data: str) -> Path:
-    """Where `models.train_diagonal` puts its network."""
-    return Path(models.__file__).with_name(f"{data}-diagonal.safetensors")
-
-
 @functools.lru_cache(maxsize=1)
 def held_out(data: str) -> Tensor:
     """Held-out images, in the order in which they are used: by chance, as the digits are sorted."""
@@ -87,9 +77,7 @@ def held_out(data: str) -> Tensor:
 
 def denoiser(data: str) -> Digits:
     """D(x, sigma) of the trained model, told nothing of what is in the picture."""
-    network = DATA_SETS[data].network()
-    network.load_state_dict(load_file(weights(data)))
-    return Digits(network.eval().requires_grad_(False), torch.tensor([UNLABELLED]))
+    return Digits(DATA_SETS[data].trained(weights(data)), torch.tensor([UNLABELLED]))
 
 
 def noised(

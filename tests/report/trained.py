@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 import lgs
 from lgs.digits import UNLABELLED, Digits, DigitUNet
-from models import DIGITS
+from models import learned_diagonal, weights
 from models.classifier import CLASSIFIERS
 from models.data import DATA_SETS
 
@@ -58,15 +57,15 @@ class Model:
 
 
 MODELS = {
-    "digits": Model("Digits", "digits", DIGITS, DIGITS.with_name("digits-diagonal.safetensors"), 20.0, 0.03),
+    "digits": Model("Digits", "digits", weights("digits"), learned_diagonal("digits"), 20.0, 0.03),
     "any-digit": Model(
-        "Any digit", "digits", DIGITS, DIGITS.with_name("digits-diagonal.safetensors"), 20.0, 0.03, labelled=False
+        "Any digit", "digits", weights("digits"), learned_diagonal("digits"), 20.0, 0.03, labelled=False
     ),
     "cifar": Model(
         "CIFAR-10",
         "cifar",
-        DIGITS.with_name("cifar.safetensors"),
-        DIGITS.with_name("cifar-diagonal.safetensors"),
+        weights("cifar"),
+        learned_diagonal("cifar"),
         40.0,
         0.03,
     ),
@@ -241,16 +240,18 @@ def data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
     return {"name": model.name, "reference": len(reference.reference), "real": real}
 
 
-@functools.cache
 def _reference(data: str, tuning: bool = False) -> Reference:
-    return Reference(MODELS[data].data, tuning=tuning)
+    return _reference_of(MODELS[data].data, tuning)
+
+
+@functools.cache
+def _reference_of(pictures: str, tuning: bool) -> Reference:
+    return Reference(pictures, tuning=tuning)
 
 
 @functools.cache
 def _network(data: str) -> DigitUNet:
-    network = DATA_SETS[MODELS[data].data].network()
-    network.load_state_dict(load_file(MODELS[data].weights))
-    return network.eval().requires_grad_(False)
+    return DATA_SETS[MODELS[data].data].trained(MODELS[data].weights)
 
 
 def _labels(size: int) -> Tensor:
