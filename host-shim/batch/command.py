@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 import sys
 import uuid
 from pathlib import Path
@@ -19,8 +20,8 @@ from .store import Store, open_store
 
 DESCRIPTION = """Run one ComfyUI workflow over many seeds and settings.
 
-  python -m batch workflow.json --out out/seeds --set noise_seed=1..60
-  python -m batch workflow.json --out out/compared --set noise_seed=1..8 --set covariance=lanczos,isotropic
+  %(prog)s workflow.json --out out/seeds --set noise_seed=1..60
+  %(prog)s workflow.json --out out/compared --set noise_seed=1..8 --set covariance=lanczos,isotropic
 
 Every combination of the settings is one job. The pictures come out as ComfyUI wrote them, with the workflow of each
 in its metadata, and at the end there are a table (pictures.csv) and a contact sheet (contact-sheet.png). Whatever
@@ -30,8 +31,12 @@ lost or made twice. With further values the folder grows by the pictures that ar
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; gives its exit status: 0, 1 for a `BatchError`, 130 for Ctrl-C."""
+    called = Path(sys.argv[0])
     parser = argparse.ArgumentParser(
-        prog="python -m batch", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        # As it was called, so that the examples run: the folder from anywhere, or as a module beside it.
+        prog=f"python {shlex.quote(str(called))}" if called.is_dir() else "python -m batch",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workflow", type=Path, help="in API format: Workflow > Export (API) in ComfyUI")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the pictures go")

@@ -17,6 +17,9 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=300)
 """A server that loads a model may leave requests waiting for minutes."""
 
 AGAIN = "Run the same command again: the pictures that are finished are kept."
+MEND = (
+    "Mend the workflow or leave this setting out, and run the command again: the pictures that are finished are kept."
+)
 
 Progress = Callable[[int, int], None]
 """Called with the step that the running node has reached, and of how many."""
@@ -185,13 +188,14 @@ def seconds(entry: dict) -> float | None:
 
 
 def failure(entry: dict) -> str:
-    """What an entry of the history says went wrong."""
+    """What an entry of the history says went wrong, and what to do."""
     for kind, data in (entry.get("status") or {}).get("messages", []):
         if kind == "execution_error":
-            return f"{data['node_type']} (node {data['node_id']}): {data['exception_message'].strip()}"
+            message = data["exception_message"].strip().removesuffix(".")
+            return f"an error. {data['node_type']} (node {data['node_id']}): {message}. {MEND}"
         if kind == "execution_interrupted":
-            return f"stopped by hand at {data['node_type']} (node {data['node_id']})"
-    return "ComfyUI does not say why"
+            return f"it stopped by hand at {data['node_type']} (node {data['node_id']}). {AGAIN}"
+    return f"an error, and it does not say why. {MEND}"
 
 
 def refusal(answer: dict) -> str:

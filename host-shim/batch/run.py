@@ -51,10 +51,7 @@ async def _take(host: Host, store: Store, job: Job) -> None:
     """Waits for a job, fetches its pictures and keeps them."""
     entry = await host.finished(store.prompt_id(job))
     if not succeeded(entry):
-        raise BatchError(
-            f"job {job.number} ({job}): expected ComfyUI to run it, got an error. {failure(entry)} Mend the workflow "
-            "or leave this setting out, and run the command again: the pictures that are finished are kept."
-        )
+        raise BatchError(f"job {job.number} ({job}): expected ComfyUI to run it, got {failure(entry)}")
     saved = saved_files(entry)
     files = [file for file in saved if PurePath(file["filename"]).suffix.lower() in Image.registered_extensions()]
     if not files:

@@ -201,7 +201,7 @@ def _run(
 
 def _check_process(diagonal: Denoiser | None, options: Options) -> None:
     process = getattr(diagonal, "process", options.process)
-    if process != options.process:
+    if options.covariance == "diagonal-learned" and process != options.process:
         raise InvalidArgument(
             f'diagonal: expected a network for the process "{options.process}", which this model has, got one for '
             f'"{process}"; take covariance "diagonal", which needs none'

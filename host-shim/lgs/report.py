@@ -64,10 +64,18 @@ def _without_lanczos(record: Record) -> str:
     low, high = options.lanczos_min_sigma, options.lanczos_max_sigma
     if any(low <= level <= high for level in levels):
         return f"{plain}: no step added noise."
-    return (
-        f"{plain}: they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to "
-        f"{high:g}. Set lanczos from sigma lower, if they are to."
+    found = (
+        f"{plain}: they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to {high:g}"
     )
+    changes = [
+        change
+        for change, wanted in (
+            ("lanczos from sigma lower", min(levels) < low),
+            ("lanczos up to sigma higher", max(levels) > high),
+        )
+        if wanted
+    ]
+    return f"{plain}: {found}. Set {' or '.join(changes)}, if they are to."
 
 
 def _level(record: Record, step: Step) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -149,6 +150,26 @@ def test_a_workflow_that_saves_a_video(store: Store):
         run(store, {"/history/{id}": ran(store, video)})
     run(store, {"/history/{id}": ran(store, video, FILE), "/view": view(png())})
     assert len(store.done(JOB).pictures) == 1, "the picture beside it"
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        (
+            (["execution_error", {"node_type": "Noise", "node_id": "1", "exception_message": "Expected a seed.\n"}],),
+            "got an error. Noise (node 1): Expected a seed. Mend the workflow",
+        ),
+        (
+            (["execution_interrupted", {"node_type": "Noise", "node_id": "1"}],),
+            "got it stopped by hand at Noise (node 1). Run the same command again",
+        ),
+        ((), "got an error, and it does not say why. Mend the workflow"),
+    ],
+)
+def test_a_run_that_failed(store: Store, messages: tuple, words: str):
+    with pytest.raises(BatchError, match="job 1 .seed = 1.: expected ComfyUI to run it, " + re.escape(words)):
+        run(store, {"/history/{id}": ran(store, FILE, status="error", messages=messages)})
+    assert store.done(JOB) is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9/", "ftp://127.0.0.1:9", "nonsense://", ""])

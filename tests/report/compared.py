@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from .metrics import METRICS, mean_and_error
+from .metrics import METRICS, mean_and_error, sign
 from .run import Figure, Findings, Numbers, Table
 from .samplers import CHEAP, DETERMINISTIC, FAMILIES, FULL, SHIPPED, STOCHASTIC
 
@@ -76,14 +76,12 @@ def best(rows: list[Row], family: str, budget: float, metric: str = "frechet") -
 
 
 def verdict(row: Row, other: Row, metric: str) -> int:
-    """1 where the first row is nearer to real pictures, -1 where the other is, 0 within two standard errors.
+    """1 where the first row is nearer to real pictures, -1 where the other is, 0 where it may be chance.
 
-    Of their difference, group by group: samplers start from the same noise.
+    By the `sign` of their difference, group by group, of the groups that both have: samplers start from
+    the same noise.
     """
-    mean, error = mean_and_error([a - b for a, b in zip(row["groups"][metric], other["groups"][metric], strict=False)])
-    if abs(mean) <= 2 * (error or 0.0):
-        return 0
-    return 1 if mean < 0 else -1
+    return sign([b - a for a, b in zip(row["groups"][metric], other["groups"][metric], strict=False)])
 
 
 def _sentences(name: str, rows: list[Row]) -> list[str]:
@@ -103,8 +101,8 @@ def _sentences(name: str, rows: list[Row]) -> list[str]:
         settings = {family: len({row["id"] for row in rows if row["family"] == family}) for family in FAMILIES}
         counts = _listed([f"{count} of the {family}" for family, count in settings.items() if count])
         sentences.append(
-            f"{name}, what is best was chosen by these very numbers, of {counts}. Better and worse mean by more than "
-            "two standard errors of the difference, over groups that start from the same noise."
+            f"{name}, what is best was chosen by these very numbers, of {counts}. Better and worse mean with 95 % "
+            "confidence in the difference, over groups that start from the same noise."
         )
     return sentences + [text for steps in (5, 10) if (text := _at_steps(name, rows, steps))]
 

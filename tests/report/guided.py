@@ -68,7 +68,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     return Findings(
         [
             f"Squared Fréchet distances to the law of the class; {numbers['each']} exact samples a class have "
-            f"{distance(numbers['exact'])}.",
+            f"{distance(numbers['exact'])}. What has no more than these is as good as exact, and not better.",
             *(sentence(numbers, way) for way in WAYS),
             "In the first two ways the covariance is that of the unguided model, which holds the spread between the "
             "classes that guidance is to take away; in the denoiser it is the class's own.",
@@ -97,7 +97,7 @@ def sentence(numbers: Numbers, way: str) -> str:
     for axis, values in (("steps", SHOWN), ("evaluations", BUDGETS)):
         rows = [row for row in numbers["chains"] if row["way"] == way and row[axis] == values[0]]
         rows.sort(key=lambda row: row["frechet"]["value"])
-        found = ", ".join(f"{row['frechet']['value']:.3g} ({row['covariance']})" for row in rows)
+        found = ", ".join(f"{distance(row)} ({row['covariance']})" for row in rows)
         words += f" {values[0]} {axis}: {found}." if len(rows) > 1 else ""
     return words
 

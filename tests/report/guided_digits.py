@@ -39,7 +39,7 @@ from models import CLASSIFIER, DIGITS
 from models.classifier import Classifier
 from models.distance import features_of, kernel_distance
 
-from .metrics import Reference, mean_and_error, sliced_distance
+from .metrics import Reference, mean_and_error, sign, sliced_distance
 from .mixture import reverse_coefficients
 from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable, digest, libraries
 from .samplers import sample
@@ -434,7 +434,7 @@ def sentence(numbers: Numbers, way: str, scale: float) -> str:
 def tally(numbers: Numbers, metric: str) -> str:
     """How often the full covariance is nearer than another, and how often further.
 
-    Groups are of the same noise: differences are taken group by group, and count from three standard errors on.
+    Groups are of the same noise: differences are taken group by group, and count where their `sign` is certain.
     """
     words = []
     for within, head in ((False, "at equal steps"), (True, "at equal evaluations")):
@@ -445,13 +445,12 @@ def tally(numbers: Numbers, metric: str) -> str:
                     full = row_of(numbers, way, scale, "full", steps_within(way, "full", steps) if within else steps)
                     cheap = row_of(numbers, way, scale, name, steps)
                     found.append(np.subtract(full["groups"][metric], cheap["groups"][metric]).tolist())
-            certain = [mean for mean, error in map(mean_and_error, found) if abs(mean) > 3 * error]
-            nearer = sum(mean < 0 for mean in certain)
+            signs = [sign(differences) for differences in found]
             words.append(
-                f"{head} nearer than {label} in {nearer} and further in {len(certain) - nearer} of {len(found)} cases"
+                f"{head} nearer than {label} in {signs.count(-1)} and further in {signs.count(1)} of {len(found)} cases"
             )
     found = "; ".join(words)
-    return f"By {METRICS[metric]}, guided, the full covariance is {found}; three standard errors tell."
+    return f"By {METRICS[metric]}, guided, the full covariance is {found}; each with 95 % confidence."
 
 
 def table(numbers: Numbers, head: str, steps_of: Callable[[str, str], int]) -> Table:

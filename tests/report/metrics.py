@@ -22,6 +22,7 @@ import warnings
 
 import ot
 from prdc import compute_prdc
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from models.data import DATA_SETS
@@ -91,3 +92,14 @@ def mean_and_error(groups: list[float]) -> tuple[float, float | None]:
         return mean, None
     variance = math.fsum((value - mean) ** 2 for value in groups) / (len(groups) - 1)
     return mean, math.sqrt(variance / len(groups))
+
+
+def sign(differences: list[float]) -> int:
+    """1 or -1 where their mean is above or below 0 with 95 % confidence, by Student's t; otherwise 0.
+
+    Two standard errors would be wrong 12 times in 100 with five groups, and 30 times with two.
+    """
+    mean, error = mean_and_error(differences)
+    if error is None or abs(mean) <= student_t.ppf(0.975, len(differences) - 1) * error:
+        return 0
+    return 1 if mean > 0 else -1

@@ -9,7 +9,7 @@ from scipy import stats
 
 from models.distance import set_aside
 from models.mnist import held_out_digits
-from report.metrics import METRICS, PROJECTIONS, Reference, mean_and_error, neighbours, sliced_distance
+from report.metrics import METRICS, PROJECTIONS, Reference, mean_and_error, neighbours, sign, sliced_distance
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +115,21 @@ def test_the_error_is_that_of_the_mean():
 
     assert mean == pytest.approx(np.mean(groups)) and error == pytest.approx(stats.sem(groups))
     assert mean_and_error([2.0]) == (2.0, None)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_a_sign_is_wrong_by_chance_as_seldom_as_it_says(groups):
+    draws = np.random.default_rng(0).standard_normal((4000, groups))
+
+    signs = [sign(differences) for differences in draws.tolist()]
+
+    assert 0.04 < np.mean(np.abs(signs)) < 0.06 and abs(np.mean(signs)) < 0.01
+    assert all(
+        (found != 0) == (stats.ttest_1samp(differences, 0).pvalue < 0.05)
+        for found, differences in zip(signs[:200], draws, strict=False)
+    )
+
+
+def test_signs_of_what_is_certain_and_of_what_is_not():
+    assert sign([1.0, 1.1, 0.9]) == 1 and sign([-1.0, -1.1, -0.9]) == -1 and sign([2.0, 2.0]) == 1
+    assert sign([0.0, 0.0]) == 0 and sign([1.0, 1.5]) == 0 and sign([5.0]) == 0, "one group tells nothing"

@@ -75,7 +75,9 @@ def test_what_is_said_and_drawn(calls, tmp_path):
     first, *others = findings.sentences
     assert "LGS, K = 1, η = 1, σ ≥ 1, isotropic, noise × 1.05 does best" in first
     assert len(others) == 4 and sum("the node's own setting (LGS as shipped" in text for text in others) == 2
-    assert all("better than" in text or "level with" in text for text in others if "the best setting for this" in text)
+    told = [text for text in others if "the best setting for this" in text]
+    assert len(told) == 2 and all("better than" in text for text in told)
+    assert not any("level with" in text or "worse than" in text for text in told)
     assert Image.open(findings.figures[0].file).width > 800
     assert len(findings.tables[0].rows) == 2 * (2 + len(tuned.RIVALS) + 2)
 

@@ -1,10 +1,11 @@
 """Settings of the full covariance for a number of model evaluations: tuned on one half, reported on the other.
 
 A setting is eta, K, the range of sigma in which steps are Lanczos steps, what the others are, and a factor on the
-noise; the number of steps is the largest with which a trajectory stays within the budget. Settings are tuned by
-successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all with a few samples, the best of them with more and
-with every factor, from the same noise. What is best is then drawn anew and measured against the other half of the
-held-out pictures, beside what one would use otherwise: what is reported has not been chosen for.
+noise; the number of steps is the largest with which a trajectory stays within the budget, for all samplers, though
+fewer may be better for some. Settings are tuned by successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all
+with a few samples, the best of them with more and with every factor, from the same noise. What is best is then drawn
+anew and measured against the other half of the held-out pictures, beside what one would use otherwise: what is reported
+has not been chosen for. All but the node's own setting: that was chosen by hand with rounds of this in sight.
 
 The factor is Karras et al.'s S_noise (arXiv 2206.00364, section 4), above 1 since a trained denoiser takes away a
 little too much noise. k-diffusion's stochastic samplers have it too, and it is tuned for them in the same way.
@@ -247,7 +248,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
 
 
 def against(mine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """How it stands by the Fréchet distance, and by how much, beyond two standard errors or not."""
+    """How it stands by the Fréchet distance, and by how much."""
     judged: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for row in rows:
         if row["family"] != FULL:
@@ -280,7 +281,7 @@ def table(numbers: Numbers) -> Table:
         for row in numbers["rows"]
     ]
     head = ("data", "at most", "sampler", "steps", "evaluations", *METRICS.values())
-    return Table("At equal model evaluations", head, rows)
+    return Table("At equal model evaluations: with as many steps as fit", head, rows)
 
 
 def draw(numbers: Numbers, file: Path) -> None:

@@ -139,9 +139,15 @@ def test_a_network_for_another_process_is_refused():
     options = {"covariance": "diagonal-learned", "process": "flow"}
     with pytest.raises(lgs.InvalidArgument, match='expected a network for the process "flow".*got one for "ve"'):
         lgs.sample(shrink, torch.randn(2, 5), [0.9, 0.5, 0.0], options, diagonal=diagonal)
-    assert (
-        lgs.sample(shrink, torch.randn(2, 5), SIGMAS, options | {"process": "ve"}, diagonal=diagonal).isfinite().all()
-    )
+    x = torch.randn(2, 5)
+    assert lgs.sample(shrink, x, SIGMAS, options | {"process": "ve"}, diagonal=diagonal).isfinite().all()
+    # As the message says, another covariance makes no use of it: it may stay wired.
+    for covariance in ("diagonal", "lanczos"):
+        assert (
+            lgs.sample(shrink, x, [0.9, 0.5, 0.0], options | {"covariance": covariance}, diagonal=diagonal)
+            .isfinite()
+            .all()
+        )
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyboardInterrupt])
