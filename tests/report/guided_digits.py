@@ -343,8 +343,8 @@ def measure(run: Run) -> Numbers:
     real = run.cached(real_groups)(plan.size, plan.groups, fingerprint)
     return {
         "size": plan.size,
-        "steps": plan.steps,
-        "scales": plan.scales,
+        "steps": list(plan.steps),
+        "scales": list(plan.scales),
         "rows": list(rows.values()),
         "real": {metric: [one[metric] for one in real] for metric in METRICS},
     }
