@@ -64,9 +64,7 @@ def _without_lanczos(record: Record) -> str:
     low, high = options.lanczos_min_sigma, options.lanczos_max_sigma
     if any(low <= level <= high for level in levels):
         return f"{plain}: no step added noise."
-    found = (
-        f"{plain}: they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to {high:g}"
-    )
+    found = f"they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to {high:g}"
     changes = [
         change
         for change, wanted in (

@@ -147,7 +147,10 @@ def test_ritz_values_below_zero_are_named_and_rounding_is_not():
 def test_without_lanczos_it_says_so():
     assert report.advice(recorded({"covariance": "isotropic"})) == ["No step took the covariance by Lanczos steps."]
     [sentence] = report.advice(recorded({"lanczos_min_sigma": 6.0}))
-    assert "they start at 5 to 0.7, and the setting is from 6 up to 10000. Set lanczos from sigma lower, if" in sentence
+    assert sentence == (
+        "No step took the covariance by Lanczos steps: they start at 5 to 0.7, and the setting is from 6 up to 10000. "
+        "Set lanczos from sigma lower, if they are to."
+    )
     [sentence] = report.advice(recorded({"lanczos_max_sigma": 0.6}))
     assert "the setting is from 0 up to 0.6. Set lanczos up to sigma higher, if" in sentence
     [sentence] = report.advice(recorded({"lanczos_min_sigma": 4.0, "lanczos_max_sigma": 4.5}))
