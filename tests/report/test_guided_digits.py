@@ -1,7 +1,6 @@
 """Guidance of the bundled model: gradient, steps, costs, and what the section says. 15 seconds on a free core."""
 
 import copy
-import json
 import math
 
 import pytest
@@ -14,6 +13,7 @@ from models.classifier import accuracy, load_classifier
 from report import guided_digits, metrics
 from report.guided_digits import COVARIANCES, OPTIONS, WAYS, class_gradient, evaluations_of, guided_sample
 from report.mixture import reverse_coefficients
+from report.page import plain
 from report.run import Run, Unavailable
 
 PLAN = guided_digits.Plan((3,), (2.0,), groups=2, size=20)
@@ -156,9 +156,9 @@ def test_without_a_scale_it_is_the_unguided_model(guide, way, covariance):
     any_digit = Digits(load_unet(DIGITS), torch.full_like(label, UNLABELLED))
 
     found = drawn(guide, way, 0.0, covariance, label, 4)
-    plain = drawn(guide, "labels", 0.0, covariance, torch.full_like(label, UNLABELLED), 4, any_digit)
+    unguided = drawn(guide, "labels", 0.0, covariance, torch.full_like(label, UNLABELLED), 4, any_digit)
 
-    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found, unguided, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("way", "covariance"), [("denoiser", "isotropic"), ("point", "full")])
@@ -176,11 +176,11 @@ def test_guidance_raises_the_share_that_is_read_as_asked(guide, way, covariance)
 def test_evaluations_are_those_that_were_made(guide, way, covariance):
     label, made = torch.tensor([3, 8]), []
     told = label if way == "labels" else torch.full_like(label, UNLABELLED)
-    plain = Digits(load_unet(DIGITS), told)
+    digits = Digits(load_unet(DIGITS), told)
 
     def denoise(x, sigma):
         made.append(guided_digits.GRADIENT_COST if x.requires_grad else 1)
-        return plain(x, sigma)
+        return digits(x, sigma)
 
     drawn(guide, way, 1.0, covariance, label, 4, denoise)
 
@@ -216,7 +216,7 @@ def test_real_pictures_are_near_and_others_are_not():
 
 
 def test_numbers_are_plain_and_for_every_group(numbers):
-    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert plain(numbers) == numbers
     assert {(row["way"], row["covariance"]) for row in numbers["rows"]} == set(CASES)
     for row in numbers["rows"]:
         for values in row["groups"].values():
@@ -258,7 +258,7 @@ def test_without_pictures_nothing_but_the_reason_comes(tmp_path, monkeypatch):
 
 
 def test_the_section_says_what_it_measured(numbers, tmp_path):
-    findings = guided_digits.SECTION.show(json.loads(json.dumps(numbers)), tmp_path)
+    findings = guided_digits.SECTION.show(plain(numbers), tmp_path)
 
     assert all(figure.file.read_bytes().startswith(b"\x89PNG") for figure in findings.figures)
     assert all(len(row) == len(table.head) for table in findings.tables for row in table.rows)

@@ -143,11 +143,8 @@ def test_a_network_for_another_process_is_refused():
     assert lgs.sample(shrink, x, SIGMAS, options | {"process": "ve"}, diagonal=diagonal).isfinite().all()
     # As the message says, another covariance makes no use of it: it may stay wired.
     for covariance in ("diagonal", "lanczos"):
-        assert (
-            lgs.sample(shrink, x, [0.9, 0.5, 0.0], options | {"covariance": covariance}, diagonal=diagonal)
-            .isfinite()
-            .all()
-        )
+        unused = options | {"covariance": covariance}
+        assert lgs.sample(shrink, x, [0.9, 0.5, 0.0], unused, diagonal=diagonal).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyboardInterrupt])
