@@ -34,11 +34,11 @@ class Options:
     ``probes``                 1 to 65536: Jacobian-vector products a step    1
                                of the covariances that take probes
     ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
-    ``lanczos_min_sigma``      steps that start below this noise level are   0.0
+    ``covariance_min_sigma``      steps that start below this noise level are   0.0
                                ``other_steps``, at no extra cost, whatever
                                the covariance; of a flow's, it is
                                sigma / (1 - sigma)
-    ``lanczos_max_sigma``      and so are those that start above this one    10000.0
+    ``covariance_max_sigma``      and so are those that start above this one    10000.0
     ``other_steps``            what these take: ``"isotropic"``, or          ``"isotropic"``
                                ``"multistep"``: a mean of second order too,
                                from D(x) of the step before

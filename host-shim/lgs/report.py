@@ -61,11 +61,13 @@ def _without_lanczos(record: Record) -> str:
     options, levels = record.options, [_level(record, step) for step in record.steps if step.sigma_next > 0]
     if options is None or options.covariance != "lanczos" or not levels:
         return f"{plain}."
-    low, high = options.lanczos_min_sigma, options.lanczos_max_sigma
+    low, high = options.covariance_min_sigma, options.covariance_max_sigma
     if any(low <= level <= high for level in levels):
         return f"{plain}: no step added noise."
     found = f"they start at {max(levels):.3g} to {min(levels):.3g}, and the setting is from {low:g} up to {high:g}"
-    changes = ["lanczos from sigma lower"] * (min(levels) < low) + ["lanczos up to sigma higher"] * (max(levels) > high)
+    changes = ["covariance from sigma lower"] * (min(levels) < low) + ["covariance up to sigma higher"] * (
+        max(levels) > high
+    )
     return f"{plain}: {found}. Set {' or '.join(changes)}, if they are to."
 
 
@@ -90,7 +92,7 @@ def _useless_steps(record: Record, lanczos: list[Step]) -> str | None:
     what = "time" if lanczos[first].jvp == "forward" else "evaluations"
     return (
         f"The steps from sigma {lanczos[first].sigma:.3g} down added {_percent(added / total)} of the variance that "
-        f"the covariance added in all, for {_percent(cost)} of the {what}: set lanczos from sigma to {threshold}."
+        f"the covariance added in all, for {_percent(cost)} of the {what}: set covariance from sigma to {threshold}."
     )
 
 

@@ -24,8 +24,18 @@ struct Node {
 #[derive(Debug, Deserialize)]
 pub struct Input {
     pub id: String,
+    /// Earlier names of it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     #[serde(flatten)]
     pub domain: Domain,
+}
+
+impl Input {
+    /// Whether it goes, or once went, by this name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
+    }
 }
 
 /// The values that an input can have.

@@ -29,8 +29,8 @@ struct Values {
     eta: f64,
     s_noise: f64,
     tolerance: f64,
-    lanczos_min_sigma: f64,
-    lanczos_max_sigma: f64,
+    covariance_min_sigma: f64,
+    covariance_max_sigma: f64,
     other_steps: String,
     doubled_batch: String,
 }
@@ -52,7 +52,7 @@ pub fn check(json: &str) -> Result<Checked> {
         },
     };
     let inputs = manifest::options();
-    if let Some((name, _)) = given.iter().find(|(name, _)| !inputs.iter().any(|input| input.id == **name)) {
+    if let Some((name, _)) = given.iter().find(|(name, _)| !inputs.iter().any(|input| input.is_called(name))) {
         let known: Vec<&str> = inputs.iter().map(|input| input.id.as_str()).collect();
         return Err(Error::new(
             Status::InvalidType,
@@ -61,9 +61,16 @@ pub fn check(json: &str) -> Result<Checked> {
     }
     let mut values = Map::new();
     for input in inputs {
-        let value = match given.get(&input.id) {
-            Some(value) => value_of(input, value)?,
-            None => default(&input.domain),
+        let mut named = given.iter().filter(|(name, _)| input.is_called(name));
+        let value = match (named.next(), named.next()) {
+            (Some((one, _)), Some((other, _))) => {
+                return Err(Error::argument(format!(
+                    "{0}: expected one value, got two, for {one} and for {other}; {0} is the name of both",
+                    input.id
+                )))
+            }
+            (Some((_, value)), None) => value_of(input, value)?,
+            _ => default(&input.domain),
         };
         values.insert(input.id.clone(), value);
     }
@@ -154,8 +161,8 @@ fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
         eta: values.eta,
         s_noise: values.s_noise,
         tolerance: values.tolerance,
-        lanczos_min_sigma: values.lanczos_min_sigma,
-        lanczos_max_sigma: values.lanczos_max_sigma,
+        covariance_min_sigma: values.covariance_min_sigma,
+        covariance_max_sigma: values.covariance_max_sigma,
         other_steps: match values.other_steps.as_str() {
             "isotropic" => OtherSteps::Isotropic,
             "multistep" => OtherSteps::Multistep,
@@ -223,6 +230,24 @@ mod tests {
                 assert!(error.message.starts_with(&input.id) && error.message.contains(&value), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn an_earlier_name_stands_for_its_option_and_not_beside_it() {
+        for input in manifest::options() {
+            for alias in &input.aliases {
+                let value = default(&input.domain);
+                let by_alias = check(&format!("{{{alias:?}: {value}}}")).expect("an earlier name is taken");
+                assert_eq!(by_alias.values, check("").expect("defaults").values);
+                let error = check(&format!("{{{alias:?}: {value}, {:?}: {value}}}", input.id)).err().expect("both");
+                assert_eq!(error.status, Status::InvalidArgument);
+                assert!(error.message.starts_with(&input.id) && error.message.contains(alias.as_str()), "{error}");
+            }
+        }
+        let checked = check(r#"{"lanczos_min_sigma": 0.25}"#).expect("an earlier name is taken");
+        assert_eq!(checked.options.covariance_min_sigma, 0.25);
+        let error = check(r#"{"lanczos_max_sigma": -1}"#).err().expect("out of range");
+        assert!(error.message.starts_with("covariance_max_sigma"), "{error}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ def where_it_pays(weights: Path, quick: bool) -> list[dict]:
             denoise = torch.no_grad()(Digits(unet, asked))
             for covered, (low, high) in RANGES.items():
                 options = lgs.Options(
-                    lanczos_steps=1, lanczos_min_sigma=low, lanczos_max_sigma=high, jvp="finite-difference"
+                    lanczos_steps=1, covariance_min_sigma=low, covariance_max_sigma=high, jvp="finite-difference"
                 )
                 images, seen = [], []
                 for batch in range(batches):

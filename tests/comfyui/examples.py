@@ -44,7 +44,7 @@ HOW = (
     "Other models work as well, with their own loader, latent and cfg.\n\n"
 )
 ADVICE = (
-    "LGS Sampler: each Lanczos step costs one more evaluation of the model in each step above *lanczos from sigma*. "
+    "LGS Sampler: each Lanczos step costs one more evaluation of the model in each step above *covariance from sigma*. "
     "It starts with settings that suit few steps of any model."
 )
 

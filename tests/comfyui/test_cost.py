@@ -29,7 +29,7 @@ def test_three_products_cost_little_more_than_three_evaluations(server_with_mode
     sigmas = add(graph, "SplitSigmas", sigmas=scheduled(graph, model, steps=7), step=6)
     sampling = by_guider(guider, sigmas, latent)
     samplers = {
-        "lgs": add(graph, "LGSSampler", lanczos_steps=3, lanczos_min_sigma=0.0, jvp="finite-difference"),
+        "lgs": add(graph, "LGSSampler", lanczos_steps=3, covariance_min_sigma=0.0, jvp="finite-difference"),
         "euler_ancestral": add(graph, "KSamplerSelect", sampler_name="euler_ancestral"),
     }
     nodes = {name: [sampling(graph, sampler, seed)[0] for seed in range(PAIRS)] for name, sampler in samplers.items()}

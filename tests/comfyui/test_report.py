@@ -37,7 +37,7 @@ def test_the_report_is_of_this_run(comfy: Client, example: dict):
     lines = re.findall(r"^ +(\d+) +([\d.]+) +(\d+) +(\d+) ", words, re.MULTILINE)
     assert [line[0] for line in lines] == [str(number) for number in range(1, 11)]
     assert [line[2:] for line in lines] == 9 * [("4", "3")] + [("1", "0")]
-    assert "set lanczos from sigma to" in words
+    assert "set covariance from sigma to" in words
 
     (file,) = run.outputs[REPORT]["images"]
     picture = comfy.picture(file)

@@ -85,9 +85,9 @@ def test_isotropic_is_the_formula(
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_multisteps_alone_are_comfyuis_own_dpm_solver(comfy: Client, example: dict, guidance: float):
     graph = with_inputs(example, cfg=guidance, noise_seed=7)
-    own = comfy.run(with_inputs(graph, eta=0.0, lanczos_min_sigma=10000.0, other_steps="multistep"))
+    own = comfy.run(with_inputs(graph, eta=0.0, covariance_min_sigma=10000.0, other_steps="multistep"))
     theirs = comfy.run(with_node(graph, SAMPLER, "KSamplerSelect", sampler_name="dpmpp_2m"))
-    first_order = comfy.run(with_inputs(graph, eta=0.0, lanczos_min_sigma=10000.0))
+    first_order = comfy.run(with_inputs(graph, eta=0.0, covariance_min_sigma=10000.0))
     check_pictures(own)
     assert (own.images - theirs.images).abs().max() <= ROUNDING
     assert (own.images - first_order.images).abs().max() > 10 * ROUNDING

@@ -61,7 +61,7 @@ class Sampler:
     def jvps_at(self, sigma: float) -> int:
         """The same for a step that starts at ``sigma`` and is not the last."""
         options = self._options
-        within = options.lanczos_min_sigma <= sigma <= options.lanczos_max_sigma
+        within = options.covariance_min_sigma <= sigma <= options.covariance_max_sigma
         return options.lanczos_steps if options.covariance == "lanczos" and within else 0
 
     @functools.cached_property
@@ -85,7 +85,7 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
         Sampler("lgs-k1", "LGS, K = 1", steps, one),
         k2,
         Sampler("lgs-k3", "LGS, K = 3", steps, three),
-        Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", steps, two | {"lanczos_min_sigma": 3.0}),
+        Sampler("lgs-high", "LGS, K = 2, σ ≥ 3", steps, two | {"covariance_min_sigma": 3.0}),
         Sampler("ddim", "DDIM", steps, isotropic | {"eta": 0.0}),
         # What the same number of evaluations buys when it is spent on more steps.
         Sampler("isotropic-more-steps", "Isotropic", k2.evaluations, isotropic),

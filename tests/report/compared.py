@@ -201,7 +201,7 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
 def _shipped() -> str:
     eta, k, low, high, other = (
         SHIPPED.options[name]
-        for name in ("eta", "lanczos_steps", "lanczos_min_sigma", "lanczos_max_sigma", "other_steps")
+        for name in ("eta", "lanczos_steps", "covariance_min_sigma", "covariance_max_sigma", "other_steps")
     )
     return f"η = {eta:g}, K = {k} for σ from {low:g} to {high:g}, {other} elsewhere"
 

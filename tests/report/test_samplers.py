@@ -91,7 +91,7 @@ def test_ddim_and_eta_0_are_one_sampler():
 @pytest.mark.parametrize(("eta", "id"), [(0.0, "dpmpp-2m"), (1.0, "dpmpp-2m-sde")])
 def test_multistep_steps_throughout_are_dpm_solver_plus_plus(eta, id):
     """k-diffusion's is an independent implementation."""
-    options = {"lanczos_min_sigma": 1000.0, "other_steps": "multistep", "eta": eta}
+    options = {"covariance_min_sigma": 1000.0, "other_steps": "multistep", "eta": eta}
 
     own, cost = sample("lgs", options, curved, SIGMAS, noise(3, 1, 8, 8))
 

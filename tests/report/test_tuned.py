@@ -21,8 +21,8 @@ def calls(monkeypatch):
     def measured_group(data, solver, options, steps, group, size, fingerprint, tuning=False):
         asked.append((group, steps, size, tuning))
         loss = 1.0 - 0.2 * options.get("eta", 0) + 0.1 * options.get("lanczos_steps", 0)
-        loss += 0.1 * abs(math.log(options.get("lanczos_min_sigma", 1.0) + 0.01))
-        loss += 0.05 * (options.get("lanczos_max_sigma", 20.0) < 20.0) + 0.001 * (group % 10)
+        loss += 0.1 * abs(math.log(options.get("covariance_min_sigma", 1.0) + 0.01))
+        loss += 0.05 * (options.get("covariance_max_sigma", 20.0) < 20.0) + 0.001 * (group % 10)
         loss += 0.01 * (options.get("other_steps") == "multistep") + 0.1 * abs(options.get("s_noise", 1.0) - 1.05)
         taken = evaluations(solver, options, MODELS[data].sigmas(steps))
         return {"evaluations": taken, "metrics": dict.fromkeys(tuned.METRICS, loss)}

@@ -75,8 +75,8 @@ def settings(etas: tuple[float, ...]) -> list[Sampler]:
             covariance="lanczos",
             eta=eta,
             lanczos_steps=k,
-            lanczos_min_sigma=low,
-            lanczos_max_sigma=high,
+            covariance_min_sigma=low,
+            covariance_max_sigma=high,
             other_steps=other_steps,
         )
         for eta, k, (low, high), other_steps in itertools.product(etas, PRODUCTS, RANGES, OTHER_STEPS)
@@ -180,7 +180,7 @@ def rivals_with_their_noise(run: Run, plan: Plan, data: str, budget: int) -> lis
 
 def lanczos_levels(data: str, setting: Sampler, steps: int) -> list[float]:
     """The noise levels at which steps with Jacobian-vector products start: all in range but the last."""
-    low, high = (setting.options.get(name, 0.0) for name in ("lanczos_min_sigma", "lanczos_max_sigma"))
+    low, high = (setting.options.get(name, 0.0) for name in ("covariance_min_sigma", "covariance_max_sigma"))
     return [sigma for sigma in MODELS[data].sigmas(steps)[:-2].tolist() if low <= sigma <= high]
 
 

@@ -108,7 +108,7 @@ def test_the_learned_diagonal_is_the_diagonal():
     assert relative_error(noise, z * expected.sqrt()) < 1e-12
 
 
-@pytest.mark.parametrize("options", [{}, {"lanczos_min_sigma": 100.0}], ids=["everywhere", "nowhere"])
+@pytest.mark.parametrize("options", [{}, {"covariance_min_sigma": 100.0}], ids=["everywhere", "nowhere"])
 def test_without_a_network_it_is_refused_before_the_model_runs(options):
     def never(x, sigma):
         pytest.fail("the model was called")

@@ -35,7 +35,7 @@ def record_of(*steps: Step) -> lgs.Record:
 
 
 def test_it_keeps_each_step_by_itself():
-    record = recorded({"lanczos_steps": 2, "jvp": "finite-difference", "lanczos_min_sigma": 1.0})
+    record = recorded({"lanczos_steps": 2, "jvp": "finite-difference", "covariance_min_sigma": 1.0})
     assert [step.model_evaluations for step in record.steps] == [3, 3, 1, 1]
     assert [step.jvps for step in record.steps] == [2, 2, 0, 0]
     assert record.model_evaluations == 8 and record.batch == 2
@@ -76,7 +76,7 @@ def test_steps_that_cost_much_and_add_little_are_named():
     [sentence] = report.advice(record_of(step(8, 0.5), step(4, 0.46), step(0.4, 0.03), step(0.1, 0.01)))
     assert sentence == (
         "The steps from sigma 0.4 down added 4 % of the variance that the covariance added in all, for 38 % of the "
-        "evaluations: set lanczos from sigma to 1."
+        "evaluations: set covariance from sigma to 1."
     )
 
 
@@ -87,7 +87,7 @@ def test_in_forward_mode_it_is_time_that_counts():
     seconds = [0.5, 0.5, 0.5, 0.1]
     record = record_of(*(dataclasses.replace(one, seconds=took) for one, took in zip(steps, seconds, strict=True)))
     [sentence] = report.advice(record)
-    assert "for 25 % of the time: set lanczos from sigma to 1." in sentence
+    assert "for 25 % of the time: set covariance from sigma to 1." in sentence
     assert [one.for_products for one in record.steps] == [1, 1, 1, 0]
 
 
@@ -146,15 +146,15 @@ def test_ritz_values_below_zero_are_named_and_rounding_is_not():
 
 def test_without_lanczos_it_says_so():
     assert report.advice(recorded({"covariance": "isotropic"})) == ["No step took the covariance by Lanczos steps."]
-    [sentence] = report.advice(recorded({"lanczos_min_sigma": 6.0}))
+    [sentence] = report.advice(recorded({"covariance_min_sigma": 6.0}))
     assert sentence == (
         "No step took the covariance by Lanczos steps: they start at 5 to 0.7, and the setting is from 6 up to 10000. "
-        "Set lanczos from sigma lower, if they are to."
+        "Set covariance from sigma lower, if they are to."
     )
-    [sentence] = report.advice(recorded({"lanczos_max_sigma": 0.6}))
-    assert "the setting is from 0 up to 0.6. Set lanczos up to sigma higher, if" in sentence
-    [sentence] = report.advice(recorded({"lanczos_min_sigma": 4.0, "lanczos_max_sigma": 4.5}))
-    assert "Set lanczos from sigma lower or lanczos up to sigma higher, if" in sentence
+    [sentence] = report.advice(recorded({"covariance_max_sigma": 0.6}))
+    assert "the setting is from 0 up to 0.6. Set covariance up to sigma higher, if" in sentence
+    [sentence] = report.advice(recorded({"covariance_min_sigma": 4.0, "covariance_max_sigma": 4.5}))
+    assert "Set covariance from sigma lower or covariance up to sigma higher, if" in sentence
     [sentence] = report.advice(recorded({"s_noise": 0.0}))
     assert sentence.endswith("no step added noise.")
 

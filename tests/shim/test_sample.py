@@ -187,7 +187,7 @@ def test_below_a_noise_level_steps_are_isotropic_and_cost_one_evaluation():
         torch.manual_seed(0)
         return lgs.sample(gaussian.denoiser(), x, sigmas, options | more, callback=seen.append)
 
-    split = run(sigmas, x, lanczos_min_sigma=2.0)
+    split = run(sigmas, x, covariance_min_sigma=2.0)
     assert [p["model_evaluations"] for p in seen] == [4, 8, 9, 10]
     seen.clear()
     high = run([5.0, 2.0, 1.0], x)
@@ -195,7 +195,7 @@ def test_below_a_noise_level_steps_are_isotropic_and_cost_one_evaluation():
     torch.testing.assert_close(split, low)
     z = torch.randn(2, 64, dtype=torch.float64)
     torch.testing.assert_close(
-        lgs.reverse_noise(gaussian.denoiser(), x, 1.0, 0.3, z, {"lanczos_min_sigma": 2.0}),
+        lgs.reverse_noise(gaussian.denoiser(), x, 1.0, 0.3, z, {"covariance_min_sigma": 2.0}),
         lgs.reverse_noise(gaussian.denoiser(), x, 1.0, 0.3, z, {"covariance": "isotropic"}),
     )
 

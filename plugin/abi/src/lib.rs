@@ -99,8 +99,8 @@ pub struct SamplerOptions {
     /// Error of a step's result, relative to it, at which the Lanczos recursion ends; 0: never early.
     pub tolerance: f64,
     /// Steps that start at a σ/α below the one or above the other are `other_steps`.
-    pub lanczos_min_sigma: f64,
-    pub lanczos_max_sigma: f64,
+    pub covariance_min_sigma: f64,
+    pub covariance_max_sigma: f64,
     pub other_steps: OtherSteps,
     pub doubled_batch: DoubledBatch,
     /// Jacobian-vector products a step of the covariances that take probes, at least 1.

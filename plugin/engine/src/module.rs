@@ -212,8 +212,8 @@ fn options_of(options: &SamplerOptions) -> Options {
         eta: options.eta,
         s_noise: options.s_noise,
         tolerance: options.tolerance,
-        lanczos_min_sigma: options.lanczos_min_sigma,
-        lanczos_max_sigma: options.lanczos_max_sigma,
+        covariance_min_sigma: options.covariance_min_sigma,
+        covariance_max_sigma: options.covariance_max_sigma,
         other_steps: match options.other_steps {
             lgs_abi::OtherSteps::Isotropic => OtherSteps::Isotropic,
             lgs_abi::OtherSteps::Multistep => OtherSteps::Multistep,

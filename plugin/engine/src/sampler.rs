@@ -63,8 +63,8 @@ pub struct Options {
     pub process: Process,
     pub covariance: Covariance,
     /// Steps that start at a σ/α below the one or above the other are `other_steps`.
-    pub lanczos_min_sigma: f64,
-    pub lanczos_max_sigma: f64,
+    pub covariance_min_sigma: f64,
+    pub covariance_max_sigma: f64,
     pub other_steps: OtherSteps,
     pub jvp: Jvp,
     pub doubled_batch: DoubledBatch,
@@ -296,7 +296,7 @@ impl Options {
 
     /// Whether a step that starts at σ takes the covariance.
     fn in_range(&self, sigma: f64) -> bool {
-        (self.lanczos_min_sigma..=self.lanczos_max_sigma).contains(&self.process.noise_to_signal(sigma))
+        (self.covariance_min_sigma..=self.covariance_max_sigma).contains(&self.process.noise_to_signal(sigma))
     }
 
     fn is_multistep(&self, sigma: f64) -> bool {
@@ -376,8 +376,8 @@ fn check_options(options: &Options, layout: &Layout) -> Result<()> {
         ("eta", options.eta, 0.0, 1.0),
         ("s_noise", options.s_noise, 0.0, f64::MAX),
         ("tolerance", options.tolerance, 0.0, f64::MAX),
-        ("lanczos_min_sigma", options.lanczos_min_sigma, 0.0, f64::MAX),
-        ("lanczos_max_sigma", options.lanczos_max_sigma, 0.0, f64::MAX),
+        ("covariance_min_sigma", options.covariance_min_sigma, 0.0, f64::MAX),
+        ("covariance_max_sigma", options.covariance_max_sigma, 0.0, f64::MAX),
     ] {
         if !(low..=high).contains(&value) {
             return Err(Error::Argument(format!("{name}: expected {low} to {high}, got {value}")));

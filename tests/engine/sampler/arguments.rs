@@ -68,7 +68,7 @@ fn options_that_do_not_fit() {
         (Options { s_noise: -1.0, ..OPTIONS }, ["s_noise: ", "got -1"]),
         (Options { s_noise: f64::INFINITY, ..OPTIONS }, ["s_noise: ", "got inf"]),
         (Options { tolerance: f64::NAN, ..OPTIONS }, ["tolerance: ", "got NaN"]),
-        (Options { lanczos_max_sigma: f64::NAN, ..OPTIONS }, ["lanczos_max_sigma: ", "got NaN"]),
+        (Options { covariance_max_sigma: f64::NAN, ..OPTIONS }, ["covariance_max_sigma: ", "got NaN"]),
     ] {
         let error = refused(host(), &options, &x(), &SIGMAS);
         assert!(matches!(error, Error::Argument(_)));

@@ -64,7 +64,7 @@ fn outside_its_range_of_sigma_lanczos_costs_nothing() {
     for (low, high, products) in [(2.0, f64::MAX, [3, 6, 6]), (0.0, 1.0, [0, 0, 3]), (1.5, 2.0, [0, 3, 3])] {
         for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
             let mut host = host();
-            let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
+            let range = Options { covariance_min_sigma: low, covariance_max_sigma: high, other_steps, ..OPTIONS };
             run(&mut host, &range, &SIGMAS);
             let came: Vec<u64> = host.reports.iter().map(|report| report.jvps).take(3).collect();
             assert_eq!(came, products, "from {low} to {high}, {other_steps:?}");
@@ -79,7 +79,8 @@ fn the_range_of_a_flow_is_of_noise_to_signal() {
     let sigmas = [1.0, 0.75, 0.5, 0.25, 0.0];
     for (low, high, products) in [(0.5, 10000.0, 9), (0.5, 5.0, 6), (2.0, 5.0, 3), (0.0, 1.0, 3)] {
         let mut host = host();
-        let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, process: Process::Flow, ..OPTIONS };
+        let range =
+            Options { covariance_min_sigma: low, covariance_max_sigma: high, process: Process::Flow, ..OPTIONS };
         run(&mut host, &range, &sigmas);
         assert_eq!(host.reports[3].jvps, products, "from {low} to {high}");
     }

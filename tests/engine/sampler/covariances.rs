@@ -106,7 +106,7 @@ fn the_hosts_noise_is_the_same_with_each() {
 fn outside_the_range_of_sigma_each_is_isotropic() {
     let isotropic = sample(&mut model(), &with(Covariance::Isotropic), &x(), &SIGMAS).expect("no error");
     for covariance in [PROBED.as_slice(), &[Covariance::IsotropicLarge, Covariance::DiagonalLearned]].concat() {
-        let options = Options { lanczos_min_sigma: 10.0, ..with(covariance) };
+        let options = Options { covariance_min_sigma: 10.0, ..with(covariance) };
         let outside = sample(&mut model(), &options, &x(), &SIGMAS).expect("no error");
         assert_eq!(distance(&outside, &isotropic), 0.0, "{covariance:?}");
     }

@@ -38,7 +38,7 @@ fn dense(gaussian: &Gaussian, options: &Options, x: &Tensor, sigmas: &[f64], noi
         }
         let (a, b, v) = kernel(options.process, t, s, options.eta);
         let ratio = t / alpha(options.process, t);
-        let outside = ratio < options.lanczos_min_sigma || ratio > options.lanczos_max_sigma;
+        let outside = ratio < options.covariance_min_sigma || ratio > options.covariance_max_sigma;
         x = a * x + b * &denoised;
         if let (true, OtherSteps::Multistep, Some((u, denoised_before, share))) = (outside, options.other_steps, before)
         {
@@ -104,7 +104,8 @@ fn steps_outside_the_range_follow_it_too() {
             for other_steps in [OtherSteps::Isotropic, OtherSteps::Multistep] {
                 let kinds = [(0.0, Covariance::Lanczos), (0.5, Covariance::Lanczos), (1.0, Covariance::Lanczos)];
                 for (eta, covariance) in kinds.into_iter().chain([(0.5, Covariance::Isotropic)]) {
-                    let range = Options { lanczos_min_sigma: low, lanczos_max_sigma: high, other_steps, ..OPTIONS };
+                    let range =
+                        Options { covariance_min_sigma: low, covariance_max_sigma: high, other_steps, ..OPTIONS };
                     let options = Options { process, covariance, eta, lanczos_steps: d, ..range };
                     let came = run(&gaussian, &options, &x, &sigmas, &noises);
                     let expected = dense(&gaussian, &options, &x, &sigmas, &noises);
@@ -142,7 +143,8 @@ fn many_multisteps_leave_the_law_of_the_data_with_an_error_of_second_order() {
         (40, OtherSteps::Multistep),
     ] {
         let sigmas: Vec<f64> = (0..=steps).map(|i| 10.0 * 0.002f64.powf(i as f64 / steps as f64)).collect();
-        let options = Options { covariance: Covariance::Isotropic, lanczos_min_sigma: 100.0, other_steps, ..OPTIONS };
+        let options =
+            Options { covariance: Covariance::Isotropic, covariance_min_sigma: 100.0, other_steps, ..OPTIONS };
         let variance = variance_of_samples(lambda, &options, &sigmas);
         errors.push((variance - lambda - sigmas[steps].powi(2)).abs());
     }
@@ -157,7 +159,7 @@ fn multisteps_below_lanczos_steps_bring_the_law_nearer_to_that_of_the_data() {
         for (eta, steps) in [(0.5, 8), (1.0, 8), (0.5, 16), (1.0, 16)] {
             let sigmas: Vec<f64> = (0..=steps).map(|i| 10.0 * 0.002f64.powf(i as f64 / steps as f64)).collect();
             let error = |other_steps| {
-                let options = Options { lanczos_steps: 1, lanczos_min_sigma: 1.0, eta, other_steps, ..OPTIONS };
+                let options = Options { lanczos_steps: 1, covariance_min_sigma: 1.0, eta, other_steps, ..OPTIONS };
                 (variance_of_samples(lambda, &options, &sigmas) - lambda - sigmas[steps].powi(2)).abs()
             };
             let (isotropic, multistep) = (error(OtherSteps::Isotropic), error(OtherSteps::Multistep));

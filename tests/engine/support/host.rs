@@ -156,8 +156,8 @@ pub const OPTIONS: Options = Options {
     eta: 1.0,
     s_noise: 1.0,
     tolerance: 0.0,
-    lanczos_min_sigma: 0.0,
-    lanczos_max_sigma: f64::MAX,
+    covariance_min_sigma: 0.0,
+    covariance_max_sigma: f64::MAX,
     other_steps: OtherSteps::Isotropic,
     doubled_batch: DoubledBatch::Auto,
 };
