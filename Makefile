@@ -42,6 +42,7 @@ build: $(VENV)/installed
 
 check: $(VENV)/installed
 	cargo fmt --all --check
+	cargo clippy --release --locked --all-targets --quiet -- -D warnings
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 

@@ -226,7 +226,7 @@ typedef struct lgs_api {
     const char *(*manifest)(void);
 
     /* Size and field offsets of every struct of this header as the library was compiled, JSON:
-     * {"lgs_host": {"size": 56, "fields": {"context": 8, ...}}, ...}. For hosts in other languages
+     * {"lgs_host": {"size": 64, "fields": {"context": 8, ...}}, ...}. For hosts in other languages
      * to check their own declarations against. Static. [any thread] */
     const char *(*layout)(void);
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use abi_stable::library::{AbiHeaderRef, ROOT_MODULE_LOADER_NAME_WITH_NUL};
-use lgs_abi::{EngineModuleRef, LogSink};
+use lgs_abi::engine::EngineModuleRef;
 use libloading::Library;
 use once_cell::sync::Lazy;
 use sha2::{Digest, Sha256};
@@ -176,7 +176,7 @@ fn load(file: &Path) -> Result<EngineModuleRef> {
     })?;
     // Never unloaded: see `LOADED`.
     std::mem::forget(library);
-    module.set_log_sink()(LogSink { write: logger::from_engine });
+    module.set_log_sink()(logger::FOR_ENGINES);
     loaded.insert(file.to_owned(), module);
     Ok(module)
 }

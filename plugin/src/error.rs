@@ -1,6 +1,6 @@
 //! What can go wrong in the plugin: a status of `lgs.h` and a sentence for the user.
 
-use std::fmt;
+use lgs_abi::engine::{EngineError, EngineErrorKind as Kind};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -19,7 +19,8 @@ pub enum Status {
     Internal = 9,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct Error {
     pub status: Status,
     pub message: String,
@@ -35,17 +36,8 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<lgs_abi::EngineError> for Error {
-    fn from(error: lgs_abi::EngineError) -> Self {
-        use lgs_abi::EngineErrorKind as Kind;
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
         let status = match error.kind {
             Kind::InvalidArgument => Status::InvalidArgument,
             Kind::InvalidType => Status::InvalidType,

@@ -3,12 +3,19 @@
 //! There is one logger a process, but several hosts may have loaded the plugin, and each wants its
 //! own messages: so a call names its callback for the time it runs, on its thread.
 
-use std::{cell::RefCell, ffi::c_void, ffi::CString};
+use std::{
+    cell::RefCell,
+    ffi::{c_char, c_void, CString},
+};
 
 use abi_stable::std_types::RStr;
-use lgs_abi::Interruption;
+use lgs_abi::{engine::LogSink, host::signal};
 
-use crate::wrapper::types::{signal, LogCallback};
+/// The log callback of `lgs_engine_config`.
+pub type LogCallback = unsafe extern "C" fn(*mut c_void, i32, *const c_char) -> i32;
+
+/// How an engine reaches this logger.
+pub const FOR_ENGINES: LogSink = LogSink { write: from_engine, answer };
 
 /// A host's log callback.
 #[derive(Clone, Copy)]
@@ -19,7 +26,7 @@ pub struct Sink {
 
 struct Current {
     sink: Sink,
-    answer: Option<Interruption>,
+    answer: i32,
 }
 
 thread_local! {
@@ -34,14 +41,17 @@ impl Scope {
         if log::set_logger(&Logger).is_ok() {
             log::set_max_level(log::LevelFilter::Debug);
         }
-        CALLS.with_borrow_mut(|calls| calls.push(Current { sink, answer: None }));
+        CALLS.with_borrow_mut(|calls| calls.push(Current { sink, answer: signal::CONTINUE }));
         Self(())
     }
+}
 
-    /// What the callback has answered, if it was other than to go on. Says so once.
-    pub fn interruption() -> Option<Interruption> {
-        CALLS.with_borrow_mut(|calls| calls.last_mut()?.answer.take())
-    }
+/// What the callback has answered, where it was other than to go on. Says so once.
+pub extern "C" fn answer() -> i32 {
+    CALLS.with_borrow_mut(|calls| match calls.last_mut() {
+        Some(current) => std::mem::replace(&mut current.answer, signal::CONTINUE),
+        None => signal::CONTINUE,
+    })
 }
 
 impl Drop for Scope {
@@ -51,7 +61,7 @@ impl Drop for Scope {
 }
 
 /// A record that an engine sends.
-pub extern "C" fn from_engine(level: u8, target: RStr<'_>, message: RStr<'_>) {
+extern "C" fn from_engine(level: u8, target: RStr<'_>, message: RStr<'_>) {
     let level = match level {
         1 => log::Level::Error,
         2 => log::Level::Warn,
@@ -80,14 +90,10 @@ impl log::Log for Logger {
         let Ok(text) = CString::new(text) else { return };
         // SAFETY: the host gave the two together, valid for as long as the engine is open.
         let answer = unsafe { callback(context, record.level() as i32, text.as_ptr()) };
-        let interruption = match answer {
-            signal::CONTINUE => return,
-            signal::STOP => Interruption::Stopped,
-            _ => Interruption::Failed,
-        };
         CALLS.with_borrow_mut(|calls| {
-            if let Some(current) = calls.last_mut() {
-                current.answer.get_or_insert(interruption);
+            // The first answer counts.
+            if let Some(current) = calls.last_mut().filter(|current| current.answer == signal::CONTINUE) {
+                current.answer = answer;
             }
         });
     }

@@ -1,7 +1,6 @@
 //! Options: JSON from the host, checked against the node manifest, as the engine wants them.
 
-use lgs_abi::{Covariance, DoubledBatch, Jvp, OtherSteps, Precision, Process, SamplerOptions};
-use serde::Deserialize;
+use lgs_abi::options::Options;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -13,26 +12,7 @@ use crate::{
 pub struct Checked {
     /// Every option by name, defaults filled in.
     pub values: Map<String, Value>,
-    pub options: SamplerOptions,
-}
-
-/// Options by name, of the types that the manifest gives them.
-#[derive(Deserialize)]
-struct Values {
-    process: String,
-    covariance: String,
-    jvp: String,
-    precision: String,
-    lanczos_steps: u32,
-    probes: u32,
-    extended: bool,
-    eta: f64,
-    s_noise: f64,
-    tolerance: f64,
-    covariance_min_sigma: f64,
-    covariance_max_sigma: f64,
-    other_steps: String,
-    doubled_batch: String,
+    pub options: Options,
 }
 
 /// Checks a JSON object of options; an empty text is an empty object.
@@ -74,7 +54,9 @@ pub fn check(json: &str) -> Result<Checked> {
         };
         values.insert(input.id.clone(), value);
     }
-    let options = sampler_options(&values)?;
+    let options = serde_json::from_value(Value::Object(values.clone())).map_err(|error| {
+        Error::new(Status::Internal, format!("the node manifest and this library disagree: {error}"))
+    })?;
     Ok(Checked { values, options })
 }
 
@@ -117,64 +99,6 @@ fn value_of(input: &Input, value: &Value) -> Result<Value> {
         Domain::Text { .. } if value.is_string() => Ok(value.clone()),
         Domain::Text { .. } => wrong_type("a text"),
     }
-}
-
-fn sampler_options(values: &Map<String, Value>) -> Result<SamplerOptions> {
-    let disagree =
-        |what: String| Error::new(Status::Internal, format!("the node manifest and this library disagree: {what}"));
-    let values: Values =
-        serde_json::from_value(Value::Object(values.clone())).map_err(|error| disagree(error.to_string()))?;
-    Ok(SamplerOptions {
-        process: match values.process.as_str() {
-            "ve" => Process::VarianceExploding,
-            "flow" => Process::Flow,
-            other => return Err(disagree(format!("process {other:?}"))),
-        },
-        covariance: match values.covariance.as_str() {
-            "isotropic" => Covariance::Isotropic,
-            "isotropic-large" => Covariance::IsotropicLarge,
-            "isotropic-optimal" => Covariance::IsotropicOptimal,
-            "diagonal" => Covariance::Diagonal,
-            "diagonal-learned" => Covariance::DiagonalLearned,
-            "spectral" => Covariance::Spectral,
-            "lanczos" => Covariance::Lanczos,
-            other => return Err(disagree(format!("covariance {other:?}"))),
-        },
-        jvp: match values.jvp.as_str() {
-            "auto" => Jvp::Auto,
-            "forward" => Jvp::Forward,
-            "finite-difference" => Jvp::FiniteDifference,
-            "central-difference" => Jvp::CentralDifference,
-            other => return Err(disagree(format!("jvp {other:?}"))),
-        },
-        precision: match values.precision.as_str() {
-            "auto" => Precision::Auto,
-            "float64" => Precision::Float64,
-            "float32" => Precision::Float32,
-            "float16" => Precision::Float16,
-            "bfloat16" => Precision::BFloat16,
-            other => return Err(disagree(format!("precision {other:?}"))),
-        },
-        lanczos_steps: values.lanczos_steps,
-        probes: values.probes,
-        extended: values.extended,
-        eta: values.eta,
-        s_noise: values.s_noise,
-        tolerance: values.tolerance,
-        covariance_min_sigma: values.covariance_min_sigma,
-        covariance_max_sigma: values.covariance_max_sigma,
-        other_steps: match values.other_steps.as_str() {
-            "isotropic" => OtherSteps::Isotropic,
-            "multistep" => OtherSteps::Multistep,
-            other => return Err(disagree(format!("other_steps {other:?}"))),
-        },
-        doubled_batch: match values.doubled_batch.as_str() {
-            "auto" => DoubledBatch::Auto,
-            "always" => DoubledBatch::Always,
-            "never" => DoubledBatch::Never,
-            other => return Err(disagree(format!("doubled_batch {other:?}"))),
-        },
-    })
 }
 
 fn quoted(choices: &[String]) -> String {

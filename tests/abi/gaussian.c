@@ -326,9 +326,30 @@ static void remembered(const lgs_engine_t *engine)
         CHECK(run == 0 ? state.evaluations > least : state.evaluations == least);
     }
 
+    /* A host of an earlier version has fewer fields: those it has are kept, and what lies behind them is not
+     * written to. */
+    for (size_t size = offsetof(lgs_choice_t, doubled_batch); size <= sizeof choice; size += sizeof(int32_t)) {
+        state_t state = {0};
+        lgs_host_t host = host_of(&state);
+        lgs_choice_t smaller = {size, LGS_JVP_AUTO, 0, -7, -7};
+        if (size <= offsetof(lgs_choice_t, doubled_batch)) {
+            smaller.doubled_batch = -7;
+        }
+        if (size > offsetof(lgs_choice_t, coarse)) {
+            smaller.coarse = 0;
+        }
+        host.choice = &smaller;
+        ACCEPTED(lgs->sample(engine, automatic, &host, x, sigmas, LEVELS, &result, &error));
+        lgs->tensor_delete(engine, result);
+        CHECK(smaller.struct_size == size && smaller.jvp == LGS_JVP_FINITE_DIFFERENCE);
+        CHECK(size <= offsetof(lgs_choice_t, doubled_batch) ? smaller.doubled_batch == -7 : smaller.doubled_batch > 0);
+        CHECK(size <= offsetof(lgs_choice_t, coarse) ? smaller.coarse == -7 : smaller.coarse == 0);
+        CHECK(smaller.reserved == -7);
+    }
+
     state_t state = {0};
     lgs_host_t host = host_of(&state);
-    choice.struct_size = offsetof(lgs_choice_t, doubled_batch);
+    choice.struct_size = offsetof(lgs_choice_t, jvp);
     host.choice = &choice;
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "host.choice.struct_size",
             lgs->sample(engine, automatic, &host, x, sigmas, LEVELS, &result, &error));

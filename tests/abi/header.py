@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pycparser import c_ast, c_parser
+
 from .toolchain import INCLUDE
+
+HEADER = INCLUDE / "lgs.h"
+
+STANDARD = (
+    "typedef int int32_t; typedef unsigned uint32_t; typedef unsigned long uint64_t; typedef unsigned long size_t;"
+)
+"""What the header takes from the standard library: its headers are full of what a compiler alone reads."""
 
 
 @dataclass
@@ -17,42 +30,56 @@ class Field:
     parameters: tuple[str, ...] | None = None
 
 
-def _text() -> str:
-    text = (INCLUDE / "lgs.h").read_text()
-    return re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
+@functools.cache
+def _syntax() -> c_ast.FileAST:
+    included = re.sub(r"^#include <std\w+\.h>$", "", HEADER.read_text(), flags=re.MULTILINE)
+    return c_parser.CParser().parse(_preprocessed(STANDARD + included, "-P"), HEADER.name)
 
 
-def _plain(declaration: str) -> str:
-    """A type in one spelling: no const, no double spaces, stars close to the name."""
-    words = re.sub(r"\bconst\b", " ", declaration).replace("*", " * ").split()
-    return " ".join(words).replace(" *", "*")
+def _preprocessed(text: str, *options: str) -> str:
+    command = [*os.environ.get("CC", "cc").split(), "-E", *options, "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 
-def _parameter(declaration: str) -> str:
-    return _plain(re.sub(r"\w+\s*$", "", declaration))
+def _type(node: c_ast.Node) -> str:
+    """A type in one spelling: no const, no spaces."""
+    if isinstance(node, c_ast.PtrDecl):
+        return f"{_type(node.type)}*"
+    if isinstance(node, c_ast.TypeDecl):
+        return _type(node.type)
+    return node.name if isinstance(node, c_ast.Struct) else " ".join(node.names)
 
 
-def _field(declaration: str) -> Field:
-    function = re.fullmatch(r"(.*)\(\*(\w+)\)\((.*)\)", declaration, re.DOTALL)
-    if function:
-        result, name, parameters = function.groups()
-        listed = () if parameters.strip() == "void" else tuple(map(_parameter, parameters.split(",")))
-        return Field(name, _plain(result), listed)
-    type_, name = re.fullmatch(r"(.*?)(\w+)", declaration, re.DOTALL).groups()
-    return Field(name, _plain(type_))
+def _field(declaration: c_ast.Decl) -> Field:
+    function = declaration.type.type if isinstance(declaration.type, c_ast.PtrDecl) else None
+    if not isinstance(function, c_ast.FuncDecl):
+        return Field(declaration.name, _type(declaration.type))
+    parameters = tuple(_type(parameter.type) for parameter in function.args.params)
+    return Field(declaration.name, _type(function.type), () if parameters == ("void",) else parameters)
+
+
+def _structs() -> Iterator[c_ast.Struct]:
+    for declared in _syntax().ext:
+        inner = getattr(getattr(declared, "type", None), "type", None)
+        if isinstance(inner, c_ast.Struct) and inner.decls:
+            yield inner
 
 
 def structs() -> dict[str, list[Field]]:
     """Every struct that has fields, by its tag."""
-    found = re.findall(r"typedef struct (\w+) \{(.*?)\} \1_t;", _text(), re.DOTALL)
-    return {
-        name: [_field(" ".join(declaration.split())) for declaration in body.split(";") if declaration.strip()]
-        for name, body in found
-    }
+    return {struct.name: [_field(declaration) for declaration in struct.decls] for struct in _structs()}
 
 
 def constants() -> dict[str, int]:
     """Every enumerator, and the version."""
-    text = _text()
-    enumerators = re.findall(r"\b(LGS_\w+) = (\d+)", text)
-    return {name: int(value) for name, value in enumerators + re.findall(r"#define (LGS_\w+) (\d+)u", text)}
+    enumerators = {}
+    for declared in _syntax().ext:
+        if isinstance(getattr(declared, "type", None), c_ast.Enum):
+            enumerators |= {e.name: int(e.value.value) for e in declared.type.values.enumerators}
+    macros = re.findall(r"#define (LGS_\w+) (\d+)u", _preprocessed(HEADER.read_text(), "-dM"))
+    return enumerators | {name: int(value) for name, value in macros}
+
+
+def sizes_in_comments() -> dict[str, int]:
+    """The sizes of structs that comments show as examples, as the library's layout gives them."""
+    return {name: int(size) for name, size in re.findall(r'"(lgs_\w+)": \{"size": (\d+)', HEADER.read_text())}

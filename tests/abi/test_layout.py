@@ -54,6 +54,11 @@ def test_every_field_of_the_header_is_there_in_its_order(library):
     }
 
 
+def test_the_header_s_comments_show_what_is_so(library):
+    shown = header.sizes_in_comments()
+    assert shown and shown == {name: library[name]["size"] for name in shown}
+
+
 def test_no_field_hides_in_padding(printed):
     for name, struct in printed["c"].items():
         end = 0

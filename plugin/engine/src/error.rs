@@ -6,22 +6,29 @@ use tch::TchError;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An argument has a value or a shape that cannot be used.
+    #[error("{0}")]
     Argument(String),
     /// An argument has a dtype that cannot be used.
+    #[error("{0}")]
     Type(String),
     /// The model or the noise source gave something that cannot be used.
+    #[error("{0}")]
     Output(String),
     /// The model cannot be differentiated in forward mode.
+    #[error("{0}")]
     ForwardMode(String),
     /// The model, the noise source or an observer failed; it knows why.
+    #[error("a callback of the host failed")]
     Failed,
     /// The model, the noise source or an observer asked to stop.
+    #[error("a callback of the host asked to stop")]
     Stopped,
     /// libtorch refused an operation.
-    Torch(TchError),
+    #[error("libtorch: {}", without_call_stack(.0))]
+    Torch(#[from] TchError),
 }
 
 impl Error {
@@ -35,26 +42,8 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Argument(message) | Error::Type(message) => f.write_str(message),
-            Error::Output(message) | Error::ForwardMode(message) => f.write_str(message),
-            Error::Failed => f.write_str("a callback of the host failed"),
-            Error::Stopped => f.write_str("a callback of the host asked to stop"),
-            Error::Torch(error) => {
-                // What follows is libtorch's call stack, for its own developers.
-                let message = error.to_string();
-                write!(f, "libtorch: {}", message.split("\nException raised from").next().unwrap_or(&message))
-            }
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<TchError> for Error {
-    fn from(error: TchError) -> Self {
-        Error::Torch(error)
-    }
+/// libtorch's message without what is for its own developers.
+fn without_call_stack(error: &TchError) -> String {
+    let message = error.to_string();
+    message.split("\nException raised from").next().unwrap_or_default().to_owned()
 }

@@ -1,27 +1,31 @@
 //! Lanczos Gaussian sampling on the host's libtorch: all of the mathematics, and nothing else.
 //!
-//! * [`process`]: the forward process, the reverse step's coefficients.
-//! * [`denoiser`]: the model as a trait, and the checked call of it.
-//! * [`jvp`]: Jacobian-vector products through the model, [`finite_difference`] how far such a one
-//!   reaches, [`choice`] which way of them to take.
-//! * [`lanczos`](mod@lanczos): the Krylov space. [`square_root`]: Σ^{1/2} z from it.
-//! * [`posterior`]: the principal components of the posterior covariance from it.
-//! * [`structured`]: Σ^{1/2} z for covariances that are diagonal in a known basis.
-//! * [`noise`]: the noise of one step, with each covariance. [`sampler`]: a step and a trajectory.
+//! Each module knows of those above it alone:
+//!
+//! * [`error`], [`options`], [`process`], [`layout`], [`checks`]: the ground. The reverse step's coefficients
+//!   are in [`process`].
+//! * [`model`]: the model as a trait, and the one place where it is called.
+//! * [`jacobian`]: Jacobian-vector products through the model, and which way of them to take.
+//! * [`linear`]: Lanczos, functions of a symmetric matrix, structured bases.
+//! * [`covariance`]: the noise of one step, a file a law.
+//! * [`host`]: what a trajectory needs beside the model.
+//! * [`solver`]: from one noise level to the next, a file a solver.
+//! * [`trajectory`]: the loop over them. [`pointwise`]: what can be asked of a single point.
 //! * [`module`]: how `liblgs` reaches all this; the only part that knows of handles.
 //!
 //! Only the fallible `f_…` calls of `tch` are used: a panic here is a bug.
 
-pub mod choice;
-pub mod denoiser;
+pub mod checks;
+pub mod covariance;
 pub mod error;
-pub mod finite_difference;
-pub mod jvp;
-pub mod lanczos;
+pub mod host;
+pub mod jacobian;
+pub mod layout;
+pub mod linear;
+pub mod model;
 pub mod module;
-pub mod noise;
-pub mod posterior;
+pub mod options;
+pub mod pointwise;
 pub mod process;
-pub mod sampler;
-pub mod square_root;
-pub mod structured;
+pub mod solver;
+pub mod trajectory;

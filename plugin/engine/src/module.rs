@@ -1,28 +1,32 @@
-//! The engine's side of the boundary with `liblgs`: handles to tensors, results to results, and
-//! the net under panics.
+//! The engine's side of the boundary with `liblgs`: handles to tensors, the host's callbacks to a [`Host`],
+//! results to results, and the net under panics.
 
 use std::{
+    ffi::c_void,
     panic::{catch_unwind, AssertUnwindSafe},
-    sync::atomic::{AtomicPtr, Ordering},
+    ptr::NonNull,
+    sync::OnceLock,
 };
 
 use abi_stable::{
     export_root_module,
     prefix_type::PrefixTypeTrait,
-    std_types::{RErr, ROk, ROption, RResult, RSlice, RStr, RString, RVec},
+    std_types::{RErr, ROk, RResult, RSlice, RString, RVec},
 };
 use lgs_abi::{
-    Choice, EngineError, EngineErrorKind, EngineModule, EngineModuleRef, HostRef, Interruption, JvpResult, LogSink,
-    Precision, PrincipalComponents, SamplerOptions, TensorHandle,
+    engine::{EngineError, EngineErrorKind, EngineModule, EngineModuleRef, JvpResult, LogSink, PrincipalComponents},
+    host::{self, signal},
+    options::{Jvp, Options},
+    tensor::{BorrowedTensor, OwnedTensor},
 };
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::{
-    denoiser::{self, device, Denoiser, DoubledBatch},
     error::{Error, Result},
-    jvp::Jvp,
-    process::Process,
-    sampler::{self, Covariance, Host, Options, OtherSteps, Progress},
+    host::{Host, Progress},
+    layout::device,
+    model::{Calibration, Denoiser},
+    pointwise, trajectory,
 };
 
 /// The torch release that this engine's `tch` is for.
@@ -54,55 +58,50 @@ extern "C" fn devices() -> RVec<RString> {
 }
 
 extern "C" fn sample(
-    options: &SamplerOptions,
-    host: HostRef<'_>,
-    x: TensorHandle,
+    options: &Options,
+    host: &host::Host,
+    x: BorrowedTensor<'_>,
     sigmas: RSlice<'_, f64>,
-) -> RResult<TensorHandle, EngineError> {
-    guarded(|| {
-        let (x, mut host) = (borrow(x)?, RemoteHost(host));
-        Ok(give(sampler::sample(&mut host, &options_of(options), &x, sigmas.as_slice())?))
-    })
+) -> RResult<OwnedTensor, EngineError> {
+    guarded(|| Ok(give(trajectory::sample(&mut CHost(host), options, &borrow(x), sigmas.as_slice())?)))
 }
 
 extern "C" fn reverse_noise(
-    options: &SamplerOptions,
-    host: HostRef<'_>,
-    x: TensorHandle,
+    options: &Options,
+    host: &host::Host,
+    x: BorrowedTensor<'_>,
     sigma: f64,
     sigma_next: f64,
-    z: TensorHandle,
-) -> RResult<TensorHandle, EngineError> {
+    z: BorrowedTensor<'_>,
+) -> RResult<OwnedTensor, EngineError> {
     guarded(|| {
-        let (x, z, mut host) = (borrow(x)?, borrow(z)?, RemoteHost(host));
-        Ok(give(sampler::reverse_noise(&mut host, &options_of(options), &x, sigma, sigma_next, &z)?))
+        let noise = pointwise::reverse_noise(&mut CHost(host), options, &borrow(x), sigma, sigma_next, &borrow(z))?;
+        Ok(give(noise))
     })
 }
 
 extern "C" fn jvp(
-    options: &SamplerOptions,
-    host: HostRef<'_>,
-    x: TensorHandle,
+    options: &Options,
+    host: &host::Host,
+    x: BorrowedTensor<'_>,
     sigma: f64,
-    v: TensorHandle,
+    v: BorrowedTensor<'_>,
 ) -> RResult<JvpResult, EngineError> {
     guarded(|| {
-        let (x, v, mut host) = (borrow(x)?, borrow(v)?, RemoteHost(host));
-        let (denoised, product) = sampler::jvp(&mut host, &options_of(options), &x, sigma, &v)?;
+        let (denoised, product) = pointwise::jvp(&mut CHost(host), options, &borrow(x), sigma, &borrow(v))?;
         Ok(JvpResult { denoised: give(denoised), product: give(product) })
     })
 }
 
 extern "C" fn principal_components(
-    options: &SamplerOptions,
-    host: HostRef<'_>,
-    x: TensorHandle,
+    options: &Options,
+    host: &host::Host,
+    x: BorrowedTensor<'_>,
     sigma: f64,
-    z: TensorHandle,
+    z: BorrowedTensor<'_>,
 ) -> RResult<PrincipalComponents, EngineError> {
     guarded(|| {
-        let (x, z, mut host) = (borrow(x)?, borrow(z)?, RemoteHost(host));
-        let found = sampler::principal_components(&mut host, &options_of(options), &x, sigma, &z)?;
+        let found = pointwise::principal_components(&mut CHost(host), options, &borrow(x), sigma, &borrow(z))?;
         Ok(PrincipalComponents {
             denoised: give(found.denoised),
             variances: give(found.variances),
@@ -111,58 +110,44 @@ extern "C" fn principal_components(
     })
 }
 
-extern "C" fn tensor_clone(tensor: TensorHandle) -> RResult<TensorHandle, EngineError> {
-    guarded(|| Ok(give(borrow(tensor)?)))
+extern "C" fn tensor_clone(tensor: BorrowedTensor<'_>) -> RResult<OwnedTensor, EngineError> {
+    guarded(|| Ok(give(borrow(tensor))))
 }
 
-extern "C" fn tensor_delete(tensor: TensorHandle) {
-    let _ = catch_unwind(|| take(tensor).map(drop));
+unsafe extern "C" fn tensor_delete(handle: NonNull<c_void>) {
+    // SAFETY: by the contract of `EngineModule::tensor_delete` the handle owns an at::Tensor.
+    let _ = catch_unwind(|| drop(unsafe { Tensor::from_ptr(handle.as_ptr().cast()) }));
 }
 
-/// A second owner of the tensor behind a borrowed handle.
-fn borrow(handle: TensorHandle) -> Result<Tensor> {
-    if handle.0.is_null() {
-        return Err(Error::Argument("tensor: expected a handle, got null".into()));
-    }
-    // SAFETY: not null, and by the contract of `TensorHandle` it points to an at::Tensor.
-    Ok(unsafe { Tensor::clone_from_ptr(handle.0.cast()) })
+/// A second owner of a tensor of the host's.
+fn borrow(tensor: BorrowedTensor<'_>) -> Tensor {
+    // SAFETY: by the contract of `BorrowedTensor` it points to an at::Tensor.
+    unsafe { Tensor::clone_from_ptr(tensor.handle().as_ptr().cast()) }
 }
 
-/// The owner of the tensor behind an owned handle.
-fn take(handle: TensorHandle) -> Result<Tensor> {
-    if handle.0.is_null() {
-        return Err(Error::Output("the host returned no tensor".into()));
-    }
-    // SAFETY: as in `borrow`; ownership was given with the handle.
-    Ok(unsafe { Tensor::from_ptr(handle.0.cast()) })
-}
-
-/// An owned handle for a tensor.
-fn give(tensor: Tensor) -> TensorHandle {
+/// A tensor for the host to own.
+fn give(tensor: Tensor) -> OwnedTensor {
     let mut tensor = std::mem::ManuallyDrop::new(tensor);
-    TensorHandle(tensor.as_mut_ptr().cast())
+    // A tensor's pointer is null for none that tch gives out: even an undefined tensor is an at::Tensor.
+    let handle = NonNull::new(tensor.as_mut_ptr().cast()).unwrap_or(NonNull::dangling());
+    // SAFETY: the handle owns the tensor, which its Rust owner above will not drop.
+    unsafe { OwnedTensor::new(handle, tensor_delete) }
 }
 
 /// A handle that borrows from `tensor`.
-fn lend(tensor: &Tensor) -> TensorHandle {
-    TensorHandle(tensor.as_ptr().cast_mut().cast())
+fn lend(tensor: &Tensor) -> *mut c_void {
+    tensor.as_ptr().cast_mut().cast()
 }
 
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, EngineError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => ROk(value),
         Ok(Err(error)) => RErr(engine_error(&error)),
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<&str>()
-                .map(|text| text.to_string())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "unknown".into());
-            RErr(EngineError {
-                kind: EngineErrorKind::Internal,
-                message: format!("the engine panicked, which is a bug in it: {what}").into(),
-            })
-        }
+        Err(panic) => RErr(EngineError {
+            kind: EngineErrorKind::Internal,
+            message: format!("the engine panicked, which is a bug in it: {}", lgs_abi::engine::panic_message(&*panic))
+                .into(),
+        }),
     }
 }
 
@@ -178,158 +163,133 @@ fn engine_error(error: &Error) -> EngineError {
     EngineError { kind, message: error.to_string().into() }
 }
 
-fn options_of(options: &SamplerOptions) -> Options {
-    Options {
-        process: match options.process {
-            lgs_abi::Process::VarianceExploding => Process::VarianceExploding,
-            lgs_abi::Process::Flow => Process::Flow,
-        },
-        covariance: match options.covariance {
-            lgs_abi::Covariance::Isotropic => Covariance::Isotropic,
-            lgs_abi::Covariance::IsotropicLarge => Covariance::IsotropicLarge,
-            lgs_abi::Covariance::IsotropicOptimal => Covariance::IsotropicOptimal,
-            lgs_abi::Covariance::Diagonal => Covariance::Diagonal,
-            lgs_abi::Covariance::DiagonalLearned => Covariance::DiagonalLearned,
-            lgs_abi::Covariance::Spectral => Covariance::Spectral,
-            lgs_abi::Covariance::Lanczos => Covariance::Lanczos,
-        },
-        jvp: jvp_of(options.jvp),
-        doubled_batch: match options.doubled_batch {
-            lgs_abi::DoubledBatch::Auto => DoubledBatch::Auto,
-            lgs_abi::DoubledBatch::Always => DoubledBatch::Always,
-            lgs_abi::DoubledBatch::Never => DoubledBatch::Never,
-        },
-        precision: match options.precision {
-            Precision::Auto => None,
-            Precision::Float64 => Some(Kind::Double),
-            Precision::Float32 => Some(Kind::Float),
-            Precision::Float16 => Some(Kind::Half),
-            Precision::BFloat16 => Some(Kind::BFloat16),
-        },
-        lanczos_steps: options.lanczos_steps as usize,
-        probes: options.probes as usize,
-        extended: options.extended,
-        eta: options.eta,
-        s_noise: options.s_noise,
-        tolerance: options.tolerance,
-        covariance_min_sigma: options.covariance_min_sigma,
-        covariance_max_sigma: options.covariance_max_sigma,
-        other_steps: match options.other_steps {
-            lgs_abi::OtherSteps::Isotropic => OtherSteps::Isotropic,
-            lgs_abi::OtherSteps::Multistep => OtherSteps::Multistep,
-        },
+/// The host's callbacks, which `liblgs` has checked: they and their context are valid for the call.
+struct CHost<'h>(&'h host::Host);
+
+/// What a callback has answered, or what the log callback has meanwhile.
+fn answered(answer: i32) -> Result<()> {
+    let logged = SINK.get().map_or(signal::CONTINUE, |sink| (sink.answer)());
+    match if logged == signal::CONTINUE { answer } else { logged } {
+        signal::CONTINUE => Ok(()),
+        signal::STOP => Err(Error::Stopped),
+        _ => Err(Error::Failed),
     }
 }
 
-fn jvp_of(jvp: lgs_abi::Jvp) -> Jvp {
-    match jvp {
-        lgs_abi::Jvp::Auto => Jvp::Auto,
-        lgs_abi::Jvp::Forward => Jvp::Forward,
-        lgs_abi::Jvp::FiniteDifference => Jvp::FiniteDifference,
-        lgs_abi::Jvp::CentralDifference => Jvp::CentralDifference,
+impl CHost<'_> {
+    /// The tensor that a callback stores. One that has stored none has failed, whatever it answers: a
+    /// foreign-function layer may answer with chance for a callback that died in it. One that has stored
+    /// one and failed does not get it back.
+    fn tensor(&self, callback: impl FnOnce(*mut c_void, *mut *mut c_void) -> i32) -> Result<Tensor> {
+        let mut stored = std::ptr::null_mut();
+        let answer = callback(self.0.context, &mut stored);
+        // SAFETY: by the contract of the callbacks, what is stored is an at::Tensor that is ours from here on.
+        let tensor = NonNull::new(stored).map(|handle| unsafe { Tensor::from_ptr(handle.as_ptr().cast()) });
+        answered(answer)?;
+        tensor.ok_or(Error::Failed)
     }
 }
 
-fn jvp_for_host(jvp: Jvp) -> lgs_abi::Jvp {
-    match jvp {
-        Jvp::Auto => lgs_abi::Jvp::Auto,
-        Jvp::Forward => lgs_abi::Jvp::Forward,
-        Jvp::FiniteDifference => lgs_abi::Jvp::FiniteDifference,
-        Jvp::CentralDifference => lgs_abi::Jvp::CentralDifference,
-    }
-}
-
-/// The host, on the other side of the boundary.
-struct RemoteHost<'a>(HostRef<'a>);
-
-fn answered<T>(answer: RResult<T, Interruption>) -> Result<T> {
-    match answer {
-        ROk(value) => Ok(value),
-        RErr(Interruption::Failed) => Err(Error::Failed),
-        RErr(Interruption::Stopped) => Err(Error::Stopped),
-    }
-}
-
-impl Denoiser for RemoteHost<'_> {
+impl Denoiser for CHost<'_> {
     fn denoise(&mut self, x: &Tensor, sigma: &Tensor) -> Result<Tensor> {
-        take(answered(self.0.denoise(lend(x), lend(sigma)))?)
+        let Some(denoise) = self.0.denoise else { return Err(Error::Failed) };
+        // SAFETY: see `CHost`.
+        self.tensor(|context, stored| unsafe { denoise(context, lend(x), lend(sigma), stored) })
     }
 
     fn diagonal(&mut self, x: &Tensor, sigma: &Tensor) -> Option<Result<Tensor>> {
-        match self.0.diagonal(lend(x), lend(sigma)) {
-            ROption::RSome(answer) => Some(answered(answer).and_then(take)),
-            ROption::RNone => None,
-        }
+        let diagonal = self.0.diagonal?;
+        // SAFETY: see `CHost`.
+        Some(self.tensor(|context, stored| unsafe { diagonal(context, lend(x), lend(sigma), stored) }))
     }
 
     fn forward_ad(&mut self, open: bool) -> Option<Result<()>> {
-        match self.0.forward_ad(open) {
-            ROption::RSome(answer) => Some(answered(answer)),
-            ROption::RNone => None,
+        let forward_ad = self.0.forward_ad?;
+        // SAFETY: see `CHost`.
+        Some(answered(unsafe { forward_ad(self.0.context, open.into()) }))
+    }
+
+    fn calibration(&self) -> Calibration {
+        // SAFETY: null, or a struct of full size for the time of the call, which nobody else writes to.
+        let Some(kept) = (unsafe { self.0.choice.as_ref() }) else { return Calibration::default() };
+        Calibration {
+            jvp: Jvp::of_number(kept.jvp),
+            doubled_batch: match kept.doubled_batch {
+                1 => Some(true),
+                2 => Some(false),
+                _ => None,
+            },
+            coarse: kept.coarse != 0,
         }
     }
 
-    fn choice(&self) -> denoiser::Choice {
-        let Choice { jvp, doubled_batch, coarse } = self.0.choice();
-        denoiser::Choice { jvp: jvp_of(jvp), doubled_batch: doubled_batch.into(), coarse }
-    }
-
-    fn choose(&mut self, choice: denoiser::Choice) {
-        let denoiser::Choice { jvp, doubled_batch, coarse } = choice;
-        self.0.choose(Choice { jvp: jvp_for_host(jvp), doubled_batch: doubled_batch.into(), coarse });
+    fn keep(&mut self, calibration: Calibration) {
+        // SAFETY: as in `calibration`.
+        let Some(kept) = (unsafe { self.0.choice.as_mut() }) else { return };
+        kept.jvp = calibration.jvp.number();
+        kept.doubled_batch = match calibration.doubled_batch {
+            None => 0,
+            Some(true) => 1,
+            Some(false) => 2,
+        };
+        kept.coarse = calibration.coarse.into();
     }
 }
 
-impl Host for RemoteHost<'_> {
+impl Host for CHost<'_> {
     fn noise(&mut self, sigma: f64, sigma_next: f64) -> Result<Tensor> {
-        take(answered(self.0.noise(sigma, sigma_next))?)
+        let Some(noise) = self.0.noise else { return Err(Error::Failed) };
+        // SAFETY: see `CHost`.
+        self.tensor(|context, stored| unsafe { noise(context, sigma, sigma_next, stored) })
     }
 
     fn progress(&mut self, progress: &Progress<'_>) -> Result<()> {
-        answered(self.0.progress(&lgs_abi::Progress {
+        let Some(callback) = self.0.progress else { return answered(signal::CONTINUE) };
+        let statistics = progress.statistics;
+        let ritz_values = &statistics.ritz_values[..];
+        let told = host::Progress {
+            struct_size: std::mem::size_of::<host::Progress>(),
             step: progress.step as u64,
             steps: progress.steps as u64,
             sigma: progress.sigma,
             sigma_next: progress.sigma_next,
             model_evaluations: progress.model_evaluations,
             jvps: progress.jvps,
-            jvp: jvp_for_host(progress.jvp),
-            lanczos_error: progress.lanczos_error.unwrap_or(f64::NAN),
+            jvp: progress.jvp.number(),
+            reserved: 0,
+            lanczos_error: statistics.lanczos_error.unwrap_or(f64::NAN),
             x: lend(progress.x),
             denoised: lend(progress.denoised),
-            covariance_share: progress.covariance_share.unwrap_or(f64::NAN),
-            noise_variance: progress.noise_variance,
-            ritz_values: progress.ritz_values.into(),
-        }))
+            covariance_share: statistics.covariance_share.unwrap_or(f64::NAN),
+            noise_variance: statistics.noise_variance,
+            ritz_values: if ritz_values.is_empty() { std::ptr::null() } else { ritz_values.as_ptr() },
+            ritz_count: ritz_values.len() as u64,
+        };
+        // SAFETY: see `CHost`.
+        answered(unsafe { callback(self.0.context, &told) })
     }
 }
 
 /// Forwards the engine's `log` records. The engine is a library of its own, with its own `log`.
 struct Forward;
 
-type Write = extern "C" fn(u8, RStr<'_>, RStr<'_>);
-
-static SINK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+/// One for the process: there is one `liblgs` that has loaded this engine.
+static SINK: OnceLock<LogSink> = OnceLock::new();
 
 extern "C" fn set_log_sink(sink: LogSink) {
-    SINK.store(sink.write as *mut (), Ordering::Release);
-    // A second call finds the logger set, which is what is wanted.
-    if log::set_logger(&Forward).is_ok() {
+    if SINK.set(sink).is_ok() && log::set_logger(&Forward).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
 }
 
 impl log::Log for Forward {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        !SINK.load(Ordering::Acquire).is_null()
+        true
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let sink = SINK.load(Ordering::Acquire);
-        if !sink.is_null() {
-            // SAFETY: only `set_log_sink` stores here, and only a `Write`.
-            let write: Write = unsafe { std::mem::transmute(sink) };
-            write(record.level() as u8, record.target().into(), record.args().to_string().as_str().into());
+        if let Some(sink) = SINK.get() {
+            (sink.write)(record.level() as u8, record.target().into(), record.args().to_string().as_str().into());
         }
     }
 

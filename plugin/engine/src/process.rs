@@ -1,46 +1,28 @@
 //! The forward process and one step of its reversal, as numbers.
 //!
-//! Everything here is a scalar in float64; [`crate::sampler`] applies it to tensors.
+//! All but [`ReverseStep::mean`] are scalars in float64.
 
-/// Forward process x_t = α_t x_0 + σ_t ε.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Process {
-    /// α = 1.
-    VarianceExploding,
-    /// α = 1 − σ, σ in [0, 1].
-    Flow,
-}
+pub use lgs_abi::options::Process;
+use tch::Tensor;
 
-/// Smallest α at which a Jacobian is taken. See [`Process::jacobian_sigma`].
+use crate::error::Result;
+
+/// Smallest α at which a Jacobian is taken. See [`ForwardProcess::jacobian_sigma`].
 const MIN_ALPHA: f64 = 0.005;
 
-impl Process {
+/// x_t = α_t x_0 + σ_t ε as numbers.
+pub trait ForwardProcess {
     /// α_t at noise level σ_t.
-    pub fn alpha(self, sigma: f64) -> f64 {
-        match self {
-            Process::VarianceExploding => 1.0,
-            Process::Flow => 1.0 - sigma,
-        }
-    }
+    fn alpha(self, sigma: f64) -> f64;
 
     /// σ/α, what x_t is scaled by to be x_0 and noise of this size; where a step's Jacobian is taken, so finite.
-    pub fn noise_to_signal(self, sigma: f64) -> f64 {
-        let sigma = self.jacobian_sigma(sigma);
-        sigma / self.alpha(sigma)
-    }
+    fn noise_to_signal(self, sigma: f64) -> f64;
 
     /// λ = ln(α/σ), half the logarithm of the signal-to-noise ratio; −∞ where α = 0.
-    pub fn half_log_snr(self, sigma: f64) -> f64 {
-        (self.alpha(sigma) / sigma).ln()
-    }
+    fn half_log_snr(self, sigma: f64) -> f64;
 
     /// The largest noise level of the process.
-    pub fn max_sigma(self) -> f64 {
-        match self {
-            Process::VarianceExploding => f64::INFINITY,
-            Process::Flow => 1.0,
-        }
-    }
+    fn max_sigma(self) -> f64;
 
     /// The noise level at which to evaluate the model for a step that starts at σ.
     ///
@@ -50,7 +32,34 @@ impl Process {
     /// α² λ / σ² and D(x) by α λ, for data of variance λ. The alternative, an isotropic first step,
     /// costs far more: on a Gaussian with λ_k ∝ k⁻² (d = 1024, mean 0.25) and T = 4, η = 1, the
     /// relative Fréchet distance is 0.316 with it and 0.0064 with α ≤ 0.02 here.
-    pub fn jacobian_sigma(self, sigma: f64) -> f64 {
+    fn jacobian_sigma(self, sigma: f64) -> f64;
+}
+
+impl ForwardProcess for Process {
+    fn alpha(self, sigma: f64) -> f64 {
+        match self {
+            Process::VarianceExploding => 1.0,
+            Process::Flow => 1.0 - sigma,
+        }
+    }
+
+    fn noise_to_signal(self, sigma: f64) -> f64 {
+        let sigma = self.jacobian_sigma(sigma);
+        sigma / self.alpha(sigma)
+    }
+
+    fn half_log_snr(self, sigma: f64) -> f64 {
+        (self.alpha(sigma) / sigma).ln()
+    }
+
+    fn max_sigma(self) -> f64 {
+        match self {
+            Process::VarianceExploding => f64::INFINITY,
+            Process::Flow => 1.0,
+        }
+    }
+
+    fn jacobian_sigma(self, sigma: f64) -> f64 {
         match self {
             Process::VarianceExploding => sigma,
             Process::Flow => sigma.min(1.0 - MIN_ALPHA),
@@ -79,6 +88,11 @@ pub const SHARE_AFTER_COVARIANCE: f64 = 0.2;
 /// η = 0 has DDIM's mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReverseStep {
+    pub process: Process,
+    /// σ_t.
+    pub sigma: f64,
+    /// σ_s.
+    pub sigma_next: f64,
     /// A, the factor of x.
     pub mean_x: f64,
     /// B, the factor of D(x).
@@ -87,7 +101,7 @@ pub struct ReverseStep {
     pub isotropic: f64,
     /// η² σ²_{t|s}: what x_s varies by given x_t and data that may lie anywhere.
     pub large: f64,
-    /// c = B² σ²/α, the factor of J, at the noise level of [`Process::jacobian_sigma`].
+    /// c = B² σ²/α, the factor of J, at the noise level of [`ForwardProcess::jacobian_sigma`].
     pub covariance: f64,
 }
 
@@ -104,7 +118,13 @@ impl ReverseStep {
         let mean_denoised = alpha_s - alpha_t * mean_x;
         let sigma = process.jacobian_sigma(sigma_t);
         let covariance = mean_denoised * mean_denoised * sigma * sigma / process.alpha(sigma);
-        Self { mean_x, mean_denoised, isotropic, large: eta * eta * var_ts.max(0.0), covariance }
+        let large = eta * eta * var_ts.max(0.0);
+        Self { process, sigma: sigma_t, sigma_next: sigma_s, mean_x, mean_denoised, isotropic, large, covariance }
+    }
+
+    /// A x + B D(x), the kernel's mean; x and D(x) (batch, ...).
+    pub fn mean(&self, x: &Tensor, denoised: &Tensor) -> Result<Tensor> {
+        Ok(x.f_mul_scalar(self.mean_x)?.f_add(&denoised.f_mul_scalar(self.mean_denoised)?)?)
     }
 
     /// γ, the factor of D(x_t) − D(x_u) in a mean of second order, u → t the step before t → s:
@@ -118,9 +138,10 @@ impl ReverseStep {
     /// step before added. So the term is noise along J, found without a product, and to first order in the
     /// step it is as much as a step lacks that has nothing of c J. It takes the step u → t to have been such a
     /// step as well; else see [`SHARE_AFTER_COVARIANCE`].
-    pub fn multistep(&self, process: Process, sigma_u: f64, sigma_t: f64, sigma_s: f64) -> f64 {
-        let [before, here, after] = [sigma_u, sigma_t, sigma_s].map(|sigma| process.half_log_snr(sigma));
-        // A step that went nowhere tells nothing of where D goes; a flow's first from α = 0 next to nothing.
+    pub fn multistep(&self, sigma_u: f64) -> f64 {
+        let [before, here, after] =
+            [sigma_u, self.sigma, self.sigma_next].map(|sigma| self.process.half_log_snr(sigma));
+        // A step that went nowhere is uninformative of where D goes; a flow's first from α = 0 nearly so.
         match here > before && before.is_finite() {
             true => 0.5 * self.mean_denoised * (after - here) / (here - before),
             false => 0.0,

@@ -1,84 +1,16 @@
-//! The structs of `lgs.h`. The header is the contract; the tests hold this file against it.
+//! The structs of `lgs.h` that engines have no part in. The header is the contract; `tests/abi` holds this file
+//! against it.
 
 use std::ffi::{c_char, c_void};
 
-/// `lgs_tensor_t`.
-pub type Tensor = *mut c_void;
+use lgs_abi::{
+    header_structs,
+    host::{self, Host, Tensor},
+};
 
-/// `lgs_signal_t`.
-pub mod signal {
-    pub const FAIL: i32 = 0;
-    pub const CONTINUE: i32 = 1;
-    pub const STOP: i32 = 2;
-}
+use crate::logger::LogCallback;
 
-pub type LogCallback = unsafe extern "C" fn(*mut c_void, i32, *const c_char) -> i32;
-
-/// Declares structs of the header and how they are laid out.
-macro_rules! structs {
-    ($($(#[$meta:meta])* $c_name:literal $name:ident { $($field:ident: $type:ty,)* })*) => {
-        $(
-            $(#[$meta])*
-            #[repr(C)]
-            #[derive(Clone, Copy)]
-            pub struct $name { $(pub $field: $type,)* }
-        )*
-
-        /// Size and offsets of every struct, as `lgs_api.layout` gives them.
-        pub fn layout() -> serde_json::Value {
-            let mut structs = serde_json::Map::new();
-            $({
-                let mut fields = serde_json::Map::new();
-                $(fields.insert(stringify!($field).into(), std::mem::offset_of!($name, $field).into());)*
-                structs.insert(
-                    $c_name.into(),
-                    serde_json::json!({"size": std::mem::size_of::<$name>(), "fields": fields}),
-                );
-            })*
-            structs.into()
-        }
-    };
-}
-
-structs! {
-    "lgs_progress" Progress {
-        struct_size: usize,
-        step: u64,
-        steps: u64,
-        sigma: f64,
-        sigma_next: f64,
-        model_evaluations: u64,
-        jvps: u64,
-        jvp: i32,
-        reserved: i32,
-        lanczos_error: f64,
-        x: Tensor,
-        denoised: Tensor,
-        covariance_share: f64,
-        noise_variance: f64,
-        ritz_values: *const f64,
-        ritz_count: u64,
-    }
-
-    "lgs_choice" Choice {
-        struct_size: usize,
-        jvp: i32,
-        doubled_batch: i32,
-        coarse: i32,
-        reserved: i32,
-    }
-
-    "lgs_host" Host {
-        struct_size: usize,
-        context: *mut c_void,
-        denoise: Option<unsafe extern "C" fn(*mut c_void, Tensor, Tensor, *mut Tensor) -> i32>,
-        noise: Option<unsafe extern "C" fn(*mut c_void, f64, f64, *mut Tensor) -> i32>,
-        progress: Option<unsafe extern "C" fn(*mut c_void, *const Progress) -> i32>,
-        forward_ad: Option<unsafe extern "C" fn(*mut c_void, i32) -> i32>,
-        choice: *mut Choice,
-        diagonal: Option<unsafe extern "C" fn(*mut c_void, Tensor, Tensor, *mut Tensor) -> i32>,
-    }
-
+header_structs! {
     "lgs_engine_config" EngineConfig {
         struct_size: usize,
         manifest: *const c_char,
@@ -119,6 +51,17 @@ structs! {
             *mut *mut LgsError,
         ) -> i32,
     }
+}
+
+/// Size and offsets of every struct of the header, as `lgs_api.layout` gives them.
+pub fn layout() -> serde_json::Value {
+    let structs = host::layouts().into_iter().chain(layouts());
+    let described = structs.map(|layout| {
+        let fields: serde_json::Map<_, _> =
+            layout.fields.into_iter().map(|(name, offset)| (name.to_owned(), offset.into())).collect();
+        (layout.name.to_owned(), serde_json::json!({"size": layout.size, "fields": fields}))
+    });
+    described.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// `lgs_engine_t`: opaque to the host.

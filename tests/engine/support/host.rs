@@ -1,12 +1,15 @@
 //! A model and a host made of closures, which count and watch how they are called.
 
+use std::sync::LazyLock;
+
 use lgs_engine::{
-    denoiser::{Choice, Denoiser, DoubledBatch, Plan},
+    covariance::Statistics,
     error::{Error, Result},
-    jvp::Jvp,
-    process::Process,
-    sampler::{Covariance, Host, Options, OtherSteps, Progress},
+    host::{Host, Progress},
+    model::{Calibration, Denoiser, Plan},
+    options::{DoubledBatch, Jvp, Options, Precision},
 };
+use serde_json::Value;
 use tch::Tensor;
 
 type Denoise<'f> = Box<dyn FnMut(&Tensor, f64) -> Result<Tensor> + 'f>;
@@ -24,10 +27,7 @@ pub struct Report {
     pub model_evaluations: u64,
     pub jvps: u64,
     pub jvp: Jvp,
-    pub lanczos_error: Option<f64>,
-    pub covariance_share: Option<f64>,
-    pub noise_variance: f64,
-    pub ritz_values: Vec<f64>,
+    pub statistics: Statistics,
 }
 
 pub struct TestHost<'f> {
@@ -44,7 +44,7 @@ pub struct TestHost<'f> {
     /// Every opening and closing of a forward-mode level.
     pub levels: Vec<bool>,
     /// What the sampler has found out about the model.
-    pub choice: Choice,
+    pub calibration: Calibration,
     /// The batch of every call of the model.
     pub batches: Vec<i64>,
 }
@@ -62,7 +62,7 @@ impl<'f> TestHost<'f> {
             noises: Vec::new(),
             reports: Vec::new(),
             levels: Vec::new(),
-            choice: Choice::default(),
+            calibration: Calibration::default(),
             batches: Vec::new(),
         }
     }
@@ -111,12 +111,12 @@ impl Denoiser for TestHost<'_> {
         Some(diagonal(x, sigma.double_value(&[0])))
     }
 
-    fn choice(&self) -> Choice {
-        self.choice
+    fn calibration(&self) -> Calibration {
+        self.calibration
     }
 
-    fn choose(&mut self, choice: Choice) {
-        self.choice = choice;
+    fn keep(&mut self, calibration: Calibration) {
+        self.calibration = calibration;
     }
 }
 
@@ -135,36 +135,26 @@ impl Host for TestHost<'_> {
             model_evaluations: progress.model_evaluations,
             jvps: progress.jvps,
             jvp: progress.jvp,
-            lanczos_error: progress.lanczos_error,
-            covariance_share: progress.covariance_share,
-            noise_variance: progress.noise_variance,
-            ritz_values: progress.ritz_values.to_vec(),
+            statistics: progress.statistics.clone(),
         });
         (self.watch)(progress)
     }
 }
 
 /// The manifest's defaults, with finite differences, the one way to differentiate here.
-pub const OPTIONS: Options = Options {
-    process: Process::VarianceExploding,
-    covariance: Covariance::Lanczos,
-    jvp: Jvp::FiniteDifference,
-    precision: None,
-    lanczos_steps: 3,
-    probes: 1,
-    extended: true,
-    eta: 1.0,
-    s_noise: 1.0,
-    tolerance: 0.0,
-    covariance_min_sigma: 0.0,
-    covariance_max_sigma: f64::MAX,
-    other_steps: OtherSteps::Isotropic,
-    doubled_batch: DoubledBatch::Auto,
-};
+pub static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
+    let manifest: Value = serde_json::from_str(include_str!("../../../manifests/nodes.json")).expect("JSON");
+    let nodes = manifest["nodes"].as_array().expect("nodes");
+    let sampler = nodes.iter().find(|node| node["id"] == "LGSSampler").expect("LGS Sampler");
+    let inputs = sampler["inputs"].as_array().expect("inputs").iter();
+    let defaults = inputs.map(|input| (input["id"].as_str().expect("a name").to_owned(), input["default"].clone()));
+    let options: Options = serde_json::from_value(Value::Object(defaults.collect())).expect("options");
+    Options { jvp: Jvp::FiniteDifference, ..options }
+});
 
 /// One product by `jvp`, one point at a time.
 pub fn plan(jvp: Jvp) -> Plan {
-    Plan { jvp, doubled_batch: DoubledBatch::Never, precision: None, products: 1 }
+    Plan { jvp, doubled_batch: DoubledBatch::Never, precision: Precision::Auto, products: 1 }
 }
 
 /// The message of an error.

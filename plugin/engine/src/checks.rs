@@ -1,0 +1,94 @@
+//! What is checked: arguments before the first evaluation, and numbers that have to be finite.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    error::{Error, Result},
+    layout::Layout,
+    process::{ForwardProcess, Process},
+};
+
+/// Whether every number is finite. Waits for the device.
+pub(crate) fn all_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(largest(tensor)?.f_double_value(&[0])?.is_finite())
+}
+
+/// The largest magnitude, (1,): it passes NaN and infinity on, in one pass over the tensor.
+pub(crate) fn largest(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_reshape([1, -1])?.f_norm_scalaropt_dim(f64::INFINITY, [1], false)?)
+}
+
+/// That an argument of the caller's is finite.
+pub(crate) fn finite(name: &str, tensor: &Tensor) -> Result<()> {
+    match all_finite(tensor)? {
+        true => Ok(()),
+        false => Err(Error::Argument(format!("{name}: expected finite numbers, got NaN or infinity"))),
+    }
+}
+
+/// A tensor that the caller gave beside x, in the sampler's dtype.
+pub(crate) fn argument(name: &str, layout: &Layout, tensor: &Tensor) -> Result<Tensor> {
+    Layout::of(name, tensor)?;
+    let tensor = layout.working(name, tensor).map_err(|error| match error {
+        Error::Output(message) => Error::Argument(message),
+        other => other,
+    })?;
+    finite(name, &tensor)?;
+    Ok(tensor)
+}
+
+/// That the noise levels can be a trajectory's.
+pub(crate) fn sigmas(process: Process, levels: &[f64]) -> Result<()> {
+    let wrong = |what: String| Err(Error::Argument(format!("sigmas: {what}")));
+    if levels.len() < 2 {
+        return wrong(format!("expected at least two noise levels, got {}", levels.len()));
+    }
+    for (i, &sigma) in levels.iter().enumerate() {
+        let last = i + 1 == levels.len();
+        if !sigma.is_finite() || sigma < 0.0 {
+            return wrong(format!("expected finite numbers that are not negative, got {sigma} at index {i}"));
+        }
+        if sigma == 0.0 && !last {
+            return wrong(format!("expected 0 only as the last noise level, got it at index {i}"));
+        }
+        if sigma > process.max_sigma() {
+            return wrong(format!("expected at most {} for a flow, got {sigma} at index {i}", process.max_sigma()));
+        }
+        if i > 0 && sigma > levels[i - 1] {
+            return wrong(format!(
+                "expected noise levels that do not rise, got {sigma} at index {i} after {}",
+                levels[i - 1]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The denoised image, the noise, ...: what a tensor that has to be finite is called.
+pub(crate) mod names {
+    pub(crate) const DENOISED: &str = "the denoised image that the model returned";
+    pub(crate) const NOISE: &str = "the noise";
+    pub(crate) const DIAGONAL: &str = "the diagonal that the network for it returned";
+    pub(crate) const PRODUCT: &str = "the model's Jacobian-vector product";
+}
+
+/// That each of these tensors is finite, else the first that is not is named; and the numbers of further
+/// tensors of one each. Waits for the device once.
+pub(crate) fn finite_and_fetch<const N: usize, const M: usize>(
+    tensors: [(&str, &Tensor); N],
+    also: [&Tensor; M],
+) -> Result<[f64; M]> {
+    let mut all = tensors.iter().map(|(_, tensor)| largest(tensor)).collect::<Result<Vec<_>>>()?;
+    for number in also {
+        all.push(number.f_reshape([1])?);
+    }
+    let numbers = Vec::<f64>::try_from(Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?)?;
+    match tensors.iter().zip(&numbers).find(|(_, number)| !number.is_finite()) {
+        Some(((what, _), _)) => Err(not_finite(what)),
+        None => Ok(std::array::from_fn(|i| numbers[N + i])),
+    }
+}
+
+pub(crate) fn not_finite(what: &str) -> Error {
+    Error::Output(format!("{what} holds NaN or infinity"))
+}

@@ -1,0 +1,22 @@
+//! Σ = η² v I: the smaller of DDPM's two choices (arXiv 2006.11239, 3.2), nothing of J.
+
+use tch::Tensor;
+
+use super::draw::{Draw, Law, Noise};
+use crate::{
+    error::Result,
+    model::{Denoiser, Evaluator},
+    process::ReverseStep,
+};
+
+pub struct Isotropic;
+
+impl<M: Denoiser + ?Sized> Law<M> for Isotropic {
+    fn without_posterior(&self, step: &ReverseStep) -> Option<f64> {
+        Some(step.isotropic)
+    }
+
+    fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
+        draw.isotropic(model, draw.step.isotropic)
+    }
+}

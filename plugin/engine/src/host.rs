@@ -1,0 +1,28 @@
+//! What a trajectory needs beside the model: noise, and somebody to report to.
+
+use tch::Tensor;
+
+use crate::{covariance::Statistics, error::Result, model::Denoiser, options::Jvp};
+
+/// A model with its surroundings.
+pub trait Host: Denoiser {
+    /// z ~ N(0, I), like x, for the step σ → σ'.
+    fn noise(&mut self, sigma: f64, sigma_next: f64) -> Result<Tensor>;
+    fn progress(&mut self, progress: &Progress<'_>) -> Result<()>;
+}
+
+/// Where a trajectory is: once a step, when D(x) and the noise are known and x has not moved.
+pub struct Progress<'a> {
+    pub step: usize,
+    pub steps: usize,
+    pub sigma: f64,
+    pub sigma_next: f64,
+    /// Since the trajectory began, this step's included.
+    pub model_evaluations: u64,
+    pub jvps: u64,
+    pub jvp: Jvp,
+    pub statistics: &'a Statistics,
+    /// (batch, ...), in the model's dtype.
+    pub x: &'a Tensor,
+    pub denoised: &'a Tensor,
+}

@@ -1,0 +1,178 @@
+//! The one place where the model is called: checks what comes back, and counts.
+
+use tch::{Kind, Tensor};
+
+use super::{denoiser::Denoiser, method::Method};
+use crate::{
+    error::{Error, Result},
+    layout::Layout,
+    options::{kind_of, DoubledBatch, Jvp, Options, Precision},
+};
+
+/// How a model is to be evaluated and differentiated.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub jvp: Jvp,
+    pub doubled_batch: DoubledBatch,
+    /// What the model computes in.
+    pub precision: Precision,
+    /// Products that share one D(x): what that costs decides between ways of differentiating.
+    pub products: usize,
+}
+
+impl Plan {
+    /// What the options say of it, for `products` that share one D(x).
+    pub fn of(options: &Options, products: usize) -> Self {
+        let Options { jvp, doubled_batch, precision, .. } = *options;
+        Self { jvp, doubled_batch, precision, products }
+    }
+}
+
+/// Calls the model, checks what comes back, and counts.
+pub struct Evaluator<'m, M: Denoiser + ?Sized> {
+    model: &'m mut M,
+    pub layout: Layout,
+    /// How to differentiate: learnt once, kept for the trajectory.
+    pub(crate) method: Method,
+    /// Whether several points go through the model in one call; `None`: not known, so no.
+    pub(crate) doubled_batch: Option<bool>,
+    /// The model was found to round like bfloat16, whatever its dtype.
+    pub(crate) coarse: bool,
+    plan: Plan,
+    /// Points at which the model gave a result: a call on a doubled batch counts twice.
+    pub model_evaluations: u64,
+    /// Jacobian-vector products.
+    pub jvps: u64,
+}
+
+impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
+    pub fn new(model: &'m mut M, layout: Layout, plan: Plan) -> Self {
+        let known = model.calibration();
+        let method = match plan.jvp {
+            Jvp::Auto => Method::remembered(known.jvp),
+            asked => asked.into(),
+        };
+        let doubled_batch = match plan.doubled_batch {
+            DoubledBatch::Always => Some(true),
+            DoubledBatch::Never => Some(false),
+            DoubledBatch::Auto => known.doubled_batch,
+        };
+        let coarse = plan.jvp == Jvp::Auto && known.coarse;
+        Self { model, layout, method, doubled_batch, coarse, plan, model_evaluations: 0, jvps: 0 }
+    }
+
+    /// How the model is differentiated: `Auto` as long as that is undecided.
+    pub fn jvp(&self) -> Jvp {
+        self.method.kind()
+    }
+
+    /// Products that share one D(x).
+    pub(crate) fn products(&self) -> usize {
+        self.plan.products
+    }
+
+    /// The coarser of what the model takes and what it computes in.
+    pub(crate) fn precision(&self) -> Kind {
+        match self.coarse {
+            true => Kind::BFloat16,
+            false => coarser(kind_of(self.plan.precision).unwrap_or(self.layout.model_kind), self.layout.model_kind),
+        }
+    }
+
+    /// The model itself, for what is not an evaluation.
+    pub fn model(&mut self) -> &mut M {
+        self.model
+    }
+
+    /// Takes a decision, and has the host keep what of it was not the caller's own.
+    pub(crate) fn settle(&mut self, method: Method, doubled_batch: Option<bool>) {
+        (self.method, self.doubled_batch) = (method, doubled_batch);
+        let mut calibration = self.model.calibration();
+        if self.plan.jvp == Jvp::Auto {
+            (calibration.jvp, calibration.coarse) = (method.kind(), self.coarse);
+        }
+        if self.plan.doubled_batch == DoubledBatch::Auto {
+            calibration.doubled_batch = doubled_batch;
+        }
+        self.model.keep(calibration);
+    }
+
+    /// D(x, σ) for x (batch, ...) in the sampler's dtype; the result likewise.
+    pub fn denoised(&mut self, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        let x = x.f_to_kind(self.layout.model_kind)?;
+        let denoised = self.call(&x, sigma, 1)?;
+        Ok(denoised.f_to_kind(self.layout.kind)?)
+    }
+
+    /// diag J by the host's network for it, for x (batch, ...) in the sampler's dtype; the result likewise.
+    pub(crate) fn diagonal(&mut self, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        let x = x.f_to_kind(self.layout.model_kind)?;
+        let sigma = self.levels(sigma, 1)?;
+        let diagonal = self.model.diagonal(&x, &sigma).unwrap_or_else(|| {
+            Err(Error::Argument(
+                "covariance: expected a network for the diagonal beside \"diagonal-learned\", got none; give one, or \
+                 take \"diagonal\", which needs none"
+                    .into(),
+            ))
+        })?;
+        self.layout.working("the diagonal that the network for it returned", &diagonal)
+    }
+
+    /// D at each of several points: in one call where that is known to be right, else one by one.
+    pub(crate) fn denoised_at(&mut self, points: &[Tensor], sigma: f64) -> Result<Vec<Tensor>> {
+        if points.len() > 1 && self.doubled_batch == Some(true) {
+            match self.denoised_together(points, sigma) {
+                // A model that is made for one batch size, or a device without the memory.
+                Err(error @ (Error::Failed | Error::Output(_) | Error::Torch(_))) => {
+                    log::warn!(
+                        "the model is called once for each point from here on, because it does not take a batch of {} \
+                         items where x has {}: {error}",
+                        points.len() as i64 * self.layout.batch(),
+                        self.layout.batch()
+                    );
+                    self.settle(self.method, Some(false));
+                }
+                outcome => return outcome,
+            }
+        }
+        points.iter().map(|x| self.denoised(x, sigma)).collect()
+    }
+
+    /// D at each of several points, in one call.
+    pub(crate) fn denoised_together(&mut self, points: &[Tensor], sigma: f64) -> Result<Vec<Tensor>> {
+        let x = Tensor::f_cat(points, 0)?.f_to_kind(self.layout.model_kind)?;
+        let denoised = self.call(&x, sigma, points.len() as i64)?.f_to_kind(self.layout.kind)?;
+        Ok(denoised.f_chunk(points.len() as i64, 0)?)
+    }
+
+    /// The model's own answer to x in the model's dtype, with `times` the batch.
+    pub(crate) fn call(&mut self, x: &Tensor, sigma: f64, times: i64) -> Result<Tensor> {
+        let sigma = self.levels(sigma, times)?;
+        let denoised = self.model.denoise(x, &sigma)?;
+        let layout = &self.layout;
+        layout.check("the denoised image that the model returned", &denoised, times, Some(layout.model_kind))?;
+        self.model_evaluations += times as u64;
+        Ok(denoised)
+    }
+
+    /// σ for each item of `times` the batch, as the model takes it.
+    fn levels(&self, sigma: f64, times: i64) -> Result<Tensor> {
+        let layout = &self.layout;
+        Ok(Tensor::f_full([times * layout.batch()], sigma, (layout.model_kind, layout.device))?)
+    }
+}
+
+/// The one of two dtypes that rounds more.
+fn coarser(one: Kind, other: Kind) -> Kind {
+    let coarseness = |kind: Kind| match kind {
+        Kind::Double => 0,
+        Kind::Float => 1,
+        Kind::Half => 2,
+        _ => 3,
+    };
+    if coarseness(other) > coarseness(one) {
+        other
+    } else {
+        one
+    }
+}

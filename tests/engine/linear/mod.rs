@@ -1,0 +1,5 @@
+//! Linear algebra without matrices, against dense linear algebra.
+
+mod bases;
+mod functions;
+mod lanczos;

@@ -1,0 +1,3 @@
+//! How the model is called.
+
+mod evaluator;
