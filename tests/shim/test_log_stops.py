@@ -1,4 +1,4 @@
-"""A log handler that raises after the last evaluation of the model: the exception comes out, and no tensor stays behind."""
+"""A log handler that raises after the last evaluation of the model: what it raised comes out, and no tensor leaks."""
 
 from __future__ import annotations
 
