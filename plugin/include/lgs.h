@@ -86,7 +86,7 @@ enum {
 /*
  * What a callback returns. Failing is 0 because that is what a foreign-function layer often returns
  * for a callback that died before it could answer, and that must not pass for success. Python's
- * ctypes returns what chance has left there: so a callback that stores no tensor has failed whatever
+ * ctypes returns whatever happens to lie there: so a callback that stores no tensor has failed whatever
  * it returns, and a host of that kind has to remember by itself what was raised.
  *
  * LGS_FAIL makes the library try the model in another way where there is one: without forward-mode
@@ -199,7 +199,7 @@ typedef struct lgs_engine_config {
     const char *manifest;
     /*
      * The host's torch release, as "2.11.0+cu130". It is used where the loaded libtorch does not
-     * tell its own, which it does since 2.9. May be null.
+     * report its own, which it does since 2.9. May be null.
      */
     const char *torch_version;
     /* Handed to `log` as it is. Must stay valid until the engine is closed. */

@@ -1,7 +1,7 @@
 //! `log`, from the plugin and from its engines, to the log callback of the call in hand.
 //!
-//! There is one logger a process, but several hosts may have loaded the plugin, and each wants its
-//! own messages: so a call names its callback for the time it runs, on its thread.
+//! There is one logger a process, but several hosts may have loaded the plugin, and each should get
+//! its own messages only: so a call names its callback for the time it runs, on its thread.
 
 use std::{
     cell::RefCell,
@@ -76,7 +76,7 @@ struct Logger;
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        // Other crates' chatter is not the host's business.
+        // Records of other crates are not for the host.
         metadata.target().starts_with("lgs")
     }
 

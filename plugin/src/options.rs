@@ -1,4 +1,4 @@
-//! Options: JSON from the host, checked against the node manifest, as the engine wants them.
+//! Options: JSON from the host, checked against the node manifest, in the engine's types.
 
 use lgs_abi::options::Options;
 use serde_json::{Map, Value};

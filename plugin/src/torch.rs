@@ -39,7 +39,7 @@ impl TorchRelease {
     }
 }
 
-/// The libtorch of this process, if it is loaded; it is not loaded for the asking.
+/// The libtorch of this process, if it is loaded already; asking does not load it.
 #[cfg(unix)]
 fn loaded_libtorch() -> Option<Library> {
     use libloading::os::unix;
@@ -48,7 +48,7 @@ fn loaded_libtorch() -> Option<Library> {
     unsafe { unix::Library::open(Some(NAME), unix::RTLD_LAZY | libc::RTLD_NOLOAD) }.ok().map(Library::from)
 }
 
-/// The libtorch of this process, if it is loaded; it is not loaded for the asking.
+/// The libtorch of this process, if it is loaded already; asking does not load it.
 #[cfg(windows)]
 fn loaded_libtorch() -> Option<Library> {
     libloading::os::windows::Library::open_already_loaded("torch_cpu.dll").ok().map(Library::from)

@@ -1,4 +1,4 @@
-"""What the registry and a reader of the help pages are told agrees with the manifest and the build."""
+"""What the registry and the help pages say agrees with the manifest and the build."""
 
 from __future__ import annotations
 

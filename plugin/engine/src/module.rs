@@ -247,7 +247,7 @@ impl Host for CHost<'_> {
         let Some(callback) = self.0.progress else { return answered(signal::CONTINUE) };
         let statistics = progress.statistics;
         let ritz_values = &statistics.ritz_values[..];
-        let told = host::Progress {
+        let reported = host::Progress {
             struct_size: std::mem::size_of::<host::Progress>(),
             step: progress.step as u64,
             steps: progress.steps as u64,
@@ -266,7 +266,7 @@ impl Host for CHost<'_> {
             ritz_count: ritz_values.len() as u64,
         };
         // SAFETY: see `CHost`.
-        answered(unsafe { callback(self.0.context, &told) })
+        answered(unsafe { callback(self.0.context, &reported) })
     }
 }
 

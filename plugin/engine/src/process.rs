@@ -27,7 +27,7 @@ pub trait ForwardProcess {
     /// The noise level at which to evaluate the model for a step that starts at σ.
     ///
     /// A flow starts at σ = 1, where α = 0 and Cov[x_0|x] = (σ²/α) J is 0/0: x says nothing about
-    /// x_0, J vanishes, and what remains, the prior's covariance, cannot be had from it. A little
+    /// x_0, J vanishes, and what remains, the prior's covariance, cannot be found from it. A little
     /// below, J is still small but its ratio to α is right: Cov[x_0|x] changes by a relative
     /// α² λ / σ² and D(x) by α λ, for data of variance λ. The alternative, an isotropic first step,
     /// costs far more: on a Gaussian with λ_k ∝ k⁻² (d = 1024, mean 0.25) and T = 4, η = 1, the
@@ -70,8 +70,8 @@ impl ForwardProcess for Process {
 /// The share of [`ReverseStep::multistep`]'s γ to take after a step that had c J.
 ///
 /// D(x_t) − D(x_u) is J times noise with c J in it then, larger, and less of the variance at x_t is lacking. In
-/// directions that x_t tells all of (J = 1) the variance at x_s is right to first order in γ with (σ_t/σ_u)² of it
-/// (η = 1, steps of one length in ln σ), a tenth to a third in 7 to 14 steps; in those that it tells little of, with more.
+/// directions that x_t determines (J = 1) the variance at x_s is right to first order in γ with (σ_t/σ_u)² of it
+/// (η = 1, steps of one length in ln σ), a tenth to a third in 7 to 14 steps; in those that it leaves open, with more.
 /// No one share is right for all. On exact models, in 5 to 14 steps with the covariance from σ = 0.5 or 1 up, a fifth
 /// has 0.94 (a Gaussian with the spectrum of pictures) and 0.47 (a mixture) times the error of none, in the geometric
 /// mean; all of γ has up to 40 times it.
@@ -141,7 +141,7 @@ impl ReverseStep {
     pub fn multistep(&self, sigma_u: f64) -> f64 {
         let [before, here, after] =
             [sigma_u, self.sigma, self.sigma_next].map(|sigma| self.process.half_log_snr(sigma));
-        // A step that went nowhere is uninformative of where D goes; a flow's first from α = 0 nearly so.
+        // A step that went nowhere does not show where D goes; a flow's first from α = 0 hardly does.
         match here > before && before.is_finite() {
             true => 0.5 * self.mean_denoised * (after - here) / (here - before),
             false => 0.0,

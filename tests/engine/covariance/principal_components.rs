@@ -93,7 +93,7 @@ fn shapes_and_dtypes_are_those_of_x() {
 
 #[test]
 fn where_nothing_is_left_to_find_all_is_still_finite() {
-    // J = I / 2: one product tells all that z's Krylov space has, and what follows is rounding.
+    // J = I / 2: one product finds all that z's Krylov space has, and what follows is rounding.
     let mut rng = Rng::new(6);
     let (x, z) = (rng.tensor(&[2, 6]), rng.tensor(&[2, 6]));
     let mut model = TestHost::new(|x: &Tensor, _| Ok(x * 0.5));

@@ -1,4 +1,4 @@
-//! What a step tells of J and of its noise: Ritz values and the share of the covariance, against dense
+//! What a step reports of J and of its noise: Ritz values and the share of the covariance, against dense
 //! linear algebra.
 
 use lgs_engine::{

@@ -61,7 +61,7 @@ fn the_reach_of_the_first_vector_is_whole_and_scales_the_others() {
     .expect("no error");
     assert!(reaches[0].is_none());
     let (second, third) = (reaches[1].as_ref().expect("a reach"), reaches[2].as_ref().expect("a reach"));
-    assert_eq!(distance(second, third), 0.0, "the first product has told it");
+    assert_eq!(distance(second, third), 0.0, "it comes from the first product");
     let whole = step(Difference::OneSided, Kind::Float, 0.5, &v, None).expect("no error");
     let scaled = step(Difference::OneSided, Kind::Float, 0.5, &v, Some(second)).expect("no error");
     assert!(distance(&scaled, &(whole * second.unsqueeze(1))) < 1e-15);

@@ -145,10 +145,10 @@ fn low_precision_models_are_differenced_over_wider_steps() {
 }
 
 #[test]
-fn a_model_that_rounds_more_than_its_dtype_tells_gets_a_wider_step() {
+fn a_model_that_rounds_more_than_its_dtype_says_gets_a_wider_step() {
     let mut rng = Rng::new(13);
     let (x, v) = (rng.tensor(&[2, 256]).to_kind(Kind::Float), rng.tensor(&[2, 256]).to_kind(Kind::Float));
-    for (inside, told) in [(Kind::Half, Precision::Float16), (Kind::BFloat16, Precision::BFloat16)] {
+    for (inside, declared) in [(Kind::Half, Precision::Float16), (Kind::BFloat16, Precision::BFloat16)] {
         let error = |precision: Precision| {
             let mut model = TestHost::new(|x: &Tensor, _| Ok((x.to_kind(inside) * 0.5).to_kind(Kind::Float)));
             let layout = Layout::of("x", &x).expect("a layout");
@@ -156,10 +156,10 @@ fn a_model_that_rounds_more_than_its_dtype_tells_gets_a_wider_step() {
             let product = Linearization::new(&mut evaluator, &x, 1.0).jvp(&v, None).expect("no error");
             relative_error(&product, &(&v * 0.5))
         };
-        let (told, untold) = (error(told), error(Precision::Auto));
-        assert!(told < 0.25 && told < untold / 3.0, "{inside:?}: {told}, untold {untold}");
+        let (declared, undeclared) = (error(declared), error(Precision::Auto));
+        assert!(declared < 0.25 && declared < undeclared / 3.0, "{inside:?}: {declared}, undeclared {undeclared}");
         // What is finer than the dtype of x changes nothing.
-        assert_eq!(error(Precision::Float64), untold);
+        assert_eq!(error(Precision::Float64), undeclared);
     }
 }
 

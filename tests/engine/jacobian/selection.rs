@@ -1,4 +1,4 @@
-//! The choice between ways of differentiating, and of batches, as far as it can be had without
+//! The choice between ways of differentiating, and of batches, as far as it can be tested without
 //! forward mode, which only Python can open: the rest is in `tests/shim/test_choice.py`.
 
 use lgs_engine::{

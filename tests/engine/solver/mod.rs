@@ -33,23 +33,23 @@ fn start() -> Tensor {
     Rng::new(2).tensor(&[2, 8]) * SIGMAS[0]
 }
 
-/// DDIM, which evaluates D where a step ends, and keeps what it was told.
+/// DDIM, which evaluates D where a step ends, and keeps what it was given.
 #[derive(Default)]
 struct Foreseeing {
     memory: usize,
     /// Whether D was known, and the σ of the steps that were remembered, the last one first.
-    told: Vec<(bool, Vec<f64>)>,
+    given: Vec<(bool, Vec<f64>)>,
     refuse: Option<usize>,
 }
 
 impl<H: Host + ?Sized> Solver<H> for Foreseeing {
     fn step(&mut self, model: &mut Evaluator<'_, H>, step: &Step<'_>, history: &History) -> Result<Outcome> {
-        self.told.push((step.denoised.is_some(), history.iter().map(|past| past.sigma).collect()));
+        self.given.push((step.denoised.is_some(), history.iter().map(|past| past.sigma).collect()));
         for past in history.iter() {
             let again = model.denoised(&past.x, past.sigma)?;
             assert_eq!(distance(&past.denoised, &again), 0.0, "x, sigma and D belong together");
         }
-        if self.refuse == Some(self.told.len()) {
+        if self.refuse == Some(self.given.len()) {
             return Err(lgs_engine::error::Error::Output("a result that is of no use".into()));
         }
         let denoised = match step.denoised {
@@ -80,7 +80,7 @@ fn d_that_a_step_leaves_is_that_of_the_next_one() {
     let came = sample_with(&mut foreseeing, &mut solver, &ddim(), &start(), &SIGMAS).expect("no error");
     assert_eq!(distance(&came, &expected), 0.0);
     assert_eq!(foreseeing.evaluations, plain.evaluations, "each D is evaluated once");
-    let known: Vec<bool> = solver.told.iter().map(|told| told.0).collect();
+    let known: Vec<bool> = solver.given.iter().map(|given| given.0).collect();
     assert_eq!(known, [false, true, true, true]);
     let counts: Vec<u64> = foreseeing.reports.iter().map(|report| report.model_evaluations).collect();
     assert_eq!(counts, [2, 3, 4, 4]);
@@ -93,7 +93,7 @@ fn the_ancestral_solver_uses_d_where_it_is_known() {
 
     impl<H: Host + ?Sized> Solver<H> for First<'_, H> {
         fn step(&mut self, model: &mut Evaluator<'_, H>, step: &Step<'_>, history: &History) -> Result<Outcome> {
-            match self.0.told.is_empty() {
+            match self.0.given.is_empty() {
                 true => self.0.step(model, step, history),
                 false => self.1.step(model, step, history),
             }
@@ -109,7 +109,7 @@ fn the_ancestral_solver_uses_d_where_it_is_known() {
                 .noise(move |_, _| Ok(rng.tensor(&[2, 8])));
             let mut solver = First(Foreseeing::default(), lgs_engine::solver::solver(&options));
             if !known {
-                solver.0.told.push((false, vec![]));
+                solver.0.given.push((false, vec![]));
             }
             let result = sample_with(&mut host, &mut solver, &options, &start(), &SIGMAS).expect("no error");
             (result, host.evaluations)
@@ -134,7 +134,7 @@ fn history_is_as_long_as_the_solver_asks_and_holds_what_was() {
         let mut host = TestHost::new(|x, sigma| Ok(gaussian.denoised(VE, x, sigma)));
         let mut solver = Foreseeing { memory, ..Foreseeing::default() };
         let _ = sample_with(&mut host, &mut solver, &ddim(), &start(), &SIGMAS).expect("no error");
-        assert_eq!(solver.told.into_iter().map(|told| told.1).collect::<Vec<_>>(), remembered);
+        assert_eq!(solver.given.into_iter().map(|given| given.1).collect::<Vec<_>>(), remembered);
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the tests share. [`numbers`]: random tensors and dense linear algebra. [`gaussian`]: data of
-//! which everything is known. [`host`]: a host that does as it is told. [`log`]: what was logged.
+//! which everything is known. [`host`]: a host made of closures. [`log`]: what was logged.
 
 pub mod gaussian;
 pub mod host;

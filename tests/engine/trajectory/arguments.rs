@@ -211,7 +211,7 @@ fn what_the_noise_source_returns() {
 fn a_host_can_fail_and_stop_anywhere() {
     for stop in [false, true] {
         let answer = move || if stop { Error::Stopped } else { Error::Failed };
-        let told = |error: &Error| match stop {
+        let as_answered = |error: &Error| match stop {
             true => matches!(error, Error::Stopped),
             false => matches!(error, Error::Failed),
         };
@@ -225,10 +225,10 @@ fn a_host_can_fail_and_stop_anywhere() {
                     half(x, sigma)
                 }
             });
-            assert!(told(&refused(model.noise(|_, _| Ok(x())), &OPTIONS, &x(), &SIGMAS)));
+            assert!(as_answered(&refused(model.noise(|_, _| Ok(x())), &OPTIONS, &x(), &SIGMAS)));
             assert_eq!(calls, at, "nothing is asked afterwards");
         }
-        assert!(told(&refused(TestHost::new(half).noise(|_, _| Err(answer())), &OPTIONS, &x(), &SIGMAS)));
+        assert!(as_answered(&refused(TestHost::new(half).noise(|_, _| Err(answer())), &OPTIONS, &x(), &SIGMAS)));
         let mut reports = 0;
         let watching = host().watch(|_| {
             reports += 1;
@@ -238,7 +238,7 @@ fn a_host_can_fail_and_stop_anywhere() {
                 Ok(())
             }
         });
-        assert!(told(&refused(watching, &OPTIONS, &x(), &SIGMAS)));
+        assert!(as_answered(&refused(watching, &OPTIONS, &x(), &SIGMAS)));
         assert_eq!(reports, 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Which way of differentiating serves a model best: found out once, on its first product.
 //!
 //! That product is taken in every way that may serve. Forward mode is exact where it works, and
-//! finite differences are judged against it. But forward mode too can be wrong without a word,
+//! finite differences are judged against it. But forward mode too can be silently wrong,
 //! where a kernel of the host drops the tangent: then the two differ by more than rounding, which
 //! shows in the second difference, can explain.
 
@@ -22,8 +22,8 @@ use crate::{
 
 /// Relative error of J v up to which a finite difference is as good as forward mode.
 ///
-/// It reaches the noise Σ^{1/2} z damped: by three to a hundred on the bundled model. Who computes
-/// in float64 wants its precision.
+/// It reaches the noise Σ^{1/2} z damped: by three to a hundred on the bundled model. Computing in
+/// float64 is for its precision.
 fn accurate(precision: Kind) -> f64 {
     match precision {
         Kind::Double => 1e-12,
@@ -45,8 +45,8 @@ const HIGHEST_PRICE: f64 = 12.0;
 /// the choice does not hang on chance: the same seed is to give the same picture on another day.
 const FASTER: f64 = 0.9;
 
-/// Below this many seconds an evaluation is the caller's own overhead, and times tell nothing: the
-/// exact way is taken, whatever its price.
+/// Below this many seconds an evaluation is the caller's own overhead, and times are uninformative:
+/// the exact way is taken, whatever its price.
 const SHORT: f64 = 1e-3;
 
 /// An evaluation of more seconds fills the device by itself, and doubling the batch gains nothing.

@@ -101,7 +101,7 @@ impl Projected {
     }
 }
 
-/// A guess of a_{K+1}, which only one more product would tell: a_K, or more where J ⪰ 0 asks for it.
+/// An estimate of a_{K+1}, which would take one more product: a_K, or more where J ⪰ 0 asks for it.
 ///
 /// T_{K+1} ⪰ 0 needs a_{K+1} ≥ b_K² / δ_K, δ_K the last pivot of T_K = L diag(δ) Lᵀ; with equality
 /// it is the matrix of a Gauss-Radau rule with a node at 0 (Golub and Meurant, "Matrices, Moments
@@ -142,7 +142,7 @@ impl Coefficients {
     }
 
     /// Takes over the coefficients (of fewer or as many vectors) and the error of the items that
-    /// `earlier` has for `which`. Ritz values stay: they tell of J, and more products tell more.
+    /// `earlier` has for `which`. Ritz values stay: they are J's, and more products give better ones.
     pub fn keep(&mut self, which: &[bool], earlier: &Coefficients) -> Result<()> {
         let size = self.values.size2()?.1;
         let missing = size - earlier.values.size2()?.1;

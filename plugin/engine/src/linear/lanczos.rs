@@ -30,8 +30,8 @@ impl Krylov {
     /// difference may reach, of its step along v_1.
     ///
     /// v_1 is white noise, in which all d dimensions take part alike; J v_1 and all that follows lies
-    /// where J is large. How many dimensions that is, its participation ratio (tr J)² / tr J² tells,
-    /// and the first product has told both: v_1ᵀ J v_1 = a_1 is about tr J / d, and
+    /// where J is large. How many dimensions that is, its participation ratio (tr J)² / tr J² estimates,
+    /// and the first product gives both: v_1ᵀ J v_1 = a_1 is about tr J / d, and
     /// ‖J v_1‖² = a_1² + b_1² about tr J² / d. A step as long as that of v_1 would be √(d / d_eff) times
     /// too long in each of them: 3 (σ = 0.05) to 10 times (σ = 20) on the bundled model.
     pub fn reach(&self) -> Result<Option<Tensor>> {
@@ -47,7 +47,7 @@ const SHORTEST_REACH: f64 = 0.05;
 
 /// Runs at most `steps` steps from z (batch, d); `enough` is asked after each and can end it.
 ///
-/// `matvec` maps (batch, d) to (batch, d), once a step; it is told the space so far. The basis is
+/// `matvec` maps (batch, d) to (batch, d), once a step; it also gets the space so far. The basis is
 /// kept orthogonal by projecting against all of it, twice (Giraud et al., "The loss of orthogonality
 /// in the Gram-Schmidt orthogonalization process", 2005: twice is enough), so that T stays right in
 /// float32 and for a K near the dimension. Source of the recursion: Golub and Van Loan, "Matrix

@@ -48,7 +48,7 @@ impl Method {
         }
     }
 
-    /// What to tell the caller.
+    /// The way as the caller names it.
     pub fn kind(self) -> Jvp {
         match self {
             Method::Undecided => Jvp::Auto,
