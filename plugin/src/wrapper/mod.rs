@@ -6,35 +6,30 @@
 //! pointer is null or points to what the header says, for the time of the call.
 
 mod arguments;
+mod call;
+mod guard;
 pub mod types;
 
 use std::{
     ffi::{c_char, CString},
     mem::size_of,
-    panic::{catch_unwind, AssertUnwindSafe},
     path::Path,
     ptr::NonNull,
 };
 
-use abi_stable::std_types::RResult;
 use lgs_abi::{
-    engine::{panic_message, EngineError},
-    host::{signal, Choice, Host, Tensor},
-    options::{Covariance, Options},
+    host::{Host, Tensor},
     tensor::OwnedTensor,
 };
 use once_cell::sync::Lazy;
 
 use self::{
-    arguments::{borrowed, give_text, optional_text, out_parameter, sized, tensor, write_back},
+    arguments::{borrowed, give_text, optional_text, out_parameter, sized, tensor},
+    call::{logged, with_engine, Call},
+    guard::guarded,
     types::{Api, EngineConfig, LgsEngine, LgsError},
 };
-use crate::{
-    engines,
-    error::{Error, Result, Status},
-    logger::{self, Scope, Sink},
-    manifest, options,
-};
+use crate::{engines, error::Error, logger::Sink, manifest, options};
 
 pub const ABI_VERSION: u32 = 1;
 
@@ -325,137 +320,4 @@ unsafe extern "C" fn error_delete(error: *mut LgsError) {
 /// A tensor that is the host's from here on.
 fn give(tensor: OwnedTensor) -> Tensor {
     tensor.into_handle().as_ptr()
-}
-
-/// Runs the body of a C function: nothing unwinds out of it, and an error goes where it is wanted.
-///
-/// # Safety
-///
-/// `error` is null or a place for one.
-unsafe fn guarded(error: *mut *mut LgsError, body: impl FnOnce() -> Result<()>) -> i32 {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let what = format!("liblgs panicked, which is a bug in it: {}", panic_message(&*panic));
-        Err(Error::new(Status::Internal, what))
-    });
-    match outcome {
-        Ok(()) => 0,
-        Err(failure) => {
-            let status = failure.status as i32;
-            if !error.is_null() {
-                let message = CString::new(failure.message.replace('\0', " ")).unwrap_or_default();
-                // SAFETY: not null, and see above.
-                unsafe { error.write(Box::into_raw(Box::new(LgsError { status, message }))) };
-            }
-            status
-        }
-    }
-}
-
-/// Runs `work` with this thread's log going to `sink`. A log callback that has not said to go on wins: the
-/// outcome is dropped then, and what it owns with it.
-fn logged<T>(sink: Sink, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _scope = Scope::enter(sink);
-    let value = work()?;
-    match logger::answer() {
-        signal::CONTINUE => Ok(value),
-        signal::STOP => Err(Error::new(Status::HostStopped, "the log callback asked to stop")),
-        _ => Err(Error::new(Status::HostFailed, "the log callback failed")),
-    }
-}
-
-/// What the engine calls that run a model have in common.
-///
-/// # Safety
-///
-/// `json` is null or a text.
-unsafe fn with_engine<T>(
-    engine: &LgsEngine,
-    json: *const c_char,
-    mut call: Call,
-    run: impl FnOnce(&Options, &Host) -> RResult<T, EngineError>,
-) -> Result<T> {
-    // SAFETY: see above.
-    let options = options::check(unsafe { optional_text("options", json) }?.unwrap_or_default())?.options;
-    if options.covariance == Covariance::DiagonalLearned && call.host.diagonal.is_none() {
-        return Err(Error::argument(
-            "diagonal: expected a network for the diagonal of the Jacobian, which covariance \"diagonal-learned\" needs, \
-             got none; give one, or take covariance \"diagonal\", which needs none",
-        ));
-    }
-    logged(engine.sink, || Ok(run(&options, call.complete()).into_result()?))
-}
-
-/// A host's structs, in this library's version of them, for the time of a call.
-struct Call {
-    host: Host,
-    choice: Choice,
-    /// The host's own, which gets what was found out; may be null.
-    kept: *mut Choice,
-}
-
-impl Call {
-    /// # Safety
-    ///
-    /// `host` is null or the host's struct, which outlives this.
-    unsafe fn of(host: *const Host) -> Result<Self> {
-        // SAFETY: see above, and the header.
-        unsafe {
-            let host: Host = sized("host", host, std::mem::offset_of!(Host, noise))?;
-            if host.denoise.is_none() {
-                return Err(Error::argument("host.denoise: expected a callback, got null"));
-            }
-            let kept = host.choice;
-            let choice = match kept.is_null() {
-                true => Choice::default(),
-                false => sized("host.choice", kept, std::mem::offset_of!(Choice, doubled_batch))?,
-            };
-            Ok(Self { host, choice, kept })
-        }
-    }
-
-    /// The host as an engine takes it: every field there, and `choice` its own.
-    fn complete(&mut self) -> &Host {
-        self.host.struct_size = size_of::<Host>();
-        self.choice.struct_size = size_of::<Choice>();
-        self.host.choice = if self.kept.is_null() { self.kept } else { &mut self.choice };
-        &self.host
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if !self.kept.is_null() {
-            // SAFETY: `of` has read `choice` from there.
-            unsafe { write_back(&self.choice, self.kept) };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::CStr;
-
-    use super::*;
-
-    #[test]
-    fn an_error_says_what_a_panic_said() {
-        let panics: [(fn(), &str); 2] =
-            [(|| panic!("a literal"), "a literal"), (|| panic!("number {}", 7), "number 7")];
-        for (panic, said) in panics {
-            let mut error = std::ptr::null_mut();
-            // SAFETY: a place for an error.
-            let status = unsafe {
-                guarded(&mut error, || {
-                    panic();
-                    Ok(())
-                })
-            };
-            assert_eq!(status, Status::Internal as i32);
-            // SAFETY: the error that was stored.
-            let message = unsafe { CStr::from_ptr(error_message(error)) }.to_str().expect("UTF-8").to_owned();
-            // SAFETY: as above, and it is not used again.
-            unsafe { error_delete(error) };
-            assert!(message.contains(said), "{message}");
-        }
-    }
 }
