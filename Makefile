@@ -24,17 +24,17 @@ TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec(
 .PHONY: demo test bench report build check clean
 
 demo: build
-	PYTHONPATH=tests $(PYTHON) -m demo --out out/demo
+	PYTHONPATH=tests $(PYTHON) -m evidence.demo --out out/demo
 
 test: build check
 	LD_LIBRARY_PATH="$(TORCH_LIB)" cargo test --release --locked --quiet
 	$(PYTHON) -m pytest
 
 bench: build
-	PYTHONPATH=tests $(PYTHON) -m bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	PYTHONPATH=tests $(PYTHON) -m evidence.bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 report: build
-	PYTHONPATH=tests $(PYTHON) -m report --out out/report $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	PYTHONPATH=tests $(PYTHON) -m evidence.report --out out/report $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 build: $(VENV)/installed
 	cargo build --release --locked

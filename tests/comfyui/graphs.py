@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import lgs
+from evidence.models.classifier import load_classifier
 from lgs.digits import SIZE, Digits, label_context, load_unet
-from models.classifier import load_classifier
 
 from .server import ComfyServer
 

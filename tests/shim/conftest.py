@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import lgs.digits
-from models.mnist import held_out_digits
+from evidence.models.mnist import held_out_digits
 
 from . import assembled
 

@@ -10,7 +10,7 @@ import torch
 import lgs
 import lgs._choices
 import lgs.digits
-from models import in_precision
+from evidence.models import in_precision
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0, 20.0)
 

@@ -1,8 +1,0 @@
-"""The embedded default host: a headless batch of digits, through the plugin, with a bundled model.
-
-    python -m demo --out out/demo            (`make demo`; the folder ``tests`` on PYTHONPATH)
-
-The same digits from the same noise with several samplers, as labelled pictures, and how far each set
-is from held-out real digits. `demo.job` makes the digits, `models.distance` measures them,
-`demo.pictures` and `demo.report` show them.
-"""

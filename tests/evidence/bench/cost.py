@@ -1,0 +1,145 @@
+"""What the plugin costs: ratios, each of two things timed in turn.
+
+These machines are noisy: the median of the ratios of neighbouring runs is what counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import lgs
+from evidence.models.in_precision import InPrecision
+from lgs.digits import load_unet
+
+from .plain import reverse_step
+
+SIGMAS = (20.0, 8.0, 3.0, 1.0, 0.3, 0.0)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def ratio(name: str, ours: Callable, other: Callable, rounds: int, bound: float | None = None) -> dict:
+    """Times the two in turn; the ratio of each pair, its median and quartiles."""
+    ours(), other()
+    pairs = [(seconds(ours), seconds(other)) for _ in tqdm(range(rounds), desc=name, leave=False)]
+    low, median, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+    return {
+        "name": name,
+        "ratio": median,
+        "quartiles": [low, high],
+        "bound": bound,
+        "rounds": rounds,
+        "seconds": statistics.median(a for a, _ in pairs),
+        "seconds_other": statistics.median(b for _, b in pairs),
+    }
+
+
+def engine_cost(rounds: int) -> list[dict]:
+    """One step, K = 3, with a model that costs nothing, beside the same in plain PyTorch."""
+    rows = []
+    for name, model in {"constant": lambda x: torch.zeros_like(x), "linear": lambda x: 0.5 * x}.items():
+        for batch in (1, 4):
+            x, z = torch.randn(2, batch, 4, 128, 128)
+            constant = model(x)
+            denoise = (lambda x, sigma, c=constant: c) if name == "constant" else (lambda x, sigma: 0.5 * x)
+            options = lgs.Options(jvp="finite-difference", lanczos_steps=3)
+            rows.append(
+                ratio(
+                    f"engine: one step, K = 3, {batch} x 4 x 128 x 128, {name} model / plain PyTorch",
+                    lambda d=denoise, x=x, z=z, o=options: lgs.sample(d, x, [1.0, 0.5], o, noise=lambda *_: z),
+                    lambda d=denoise, x=x, z=z: reverse_step(d, x, 1.0, 0.5, z, 3),
+                    rounds,
+                    1.0,
+                )
+            )
+    return rows
+
+
+def trajectory_cost(weights: Path, rounds: int) -> list[dict]:
+    """A trajectory through the bundled model, beside bare evaluations of it at the same points.
+
+    At the same points, because a network is some percent faster on one input over and over.
+    """
+    rows, unet = [], load_unet(weights)
+    for jvp, batch, steps, doubled_batch, bound in (
+        ("finite-difference", 100, 3, "never", 1.03),
+        ("finite-difference", 10, 3, "never", 1.03),
+        ("finite-difference", 1, 3, "never", 1.03),
+        ("finite-difference", 1, 3, "always", 1.03),
+        ("finite-difference", 1, 1, "always", 1.03),
+        ("central-difference", 10, 3, "never", 1.03),
+        ("forward", 10, 3, "never", None),
+        ("forward", 1, 3, "never", None),
+    ):
+        denoise = InPrecision(unet, torch.arange(batch) % 10)
+        x = torch.randn(batch, 1, 32, 32) * SIGMAS[0]
+        options = lgs.Options(jvp=jvp, lanczos_steps=steps, doubled_batch=doubled_batch)
+        points = []
+
+        def recorded(x, sigma, denoise=denoise, points=points, batch=batch):
+            x = torch.autograd.forward_ad.unpack_dual(x).primal.clone()
+            points.extend(zip(x.split(batch), sigma.clone().split(batch), strict=True))
+            return denoise(x, sigma)
+
+        with torch.no_grad():
+            # Without tangents there is nothing to differentiate, but the points are all the same.
+            counted = options if jvp != "forward" else {"covariance": "isotropic"}
+            lgs.sample(recorded, x, SIGMAS, counted)
+        if jvp == "forward":
+            points = [point for point in points[:-1] for _ in range(steps)] + points[-1:]
+
+        @torch.no_grad()
+        def bare(denoise=denoise, points=points):
+            for point in points:
+                denoise(*point)
+
+        @torch.no_grad()
+        def ours(denoise=denoise, x=x, options=options):
+            lgs.sample(denoise, x, SIGMAS, options)
+
+        calls = ", doubled batch" if doubled_batch == "always" else ""
+        name = f"trajectory: 5 steps, K = {steps}, {jvp}{calls}, batch {batch} / {len(points)} bare evaluations"
+        rows.append(ratio(name, ours, bare, max(5, min(rounds, rounds * 5 // batch)), bound))
+    return rows
+
+
+def describe(rows: list[dict]) -> str:
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'':{width}}  ratio  (quartiles)      bound"]
+    for row in rows:
+        low, high = row["quartiles"]
+        bound = "" if row["bound"] is None else f"{row['bound']:.2f}"
+        lines.append(f"{row['name']:{width}}  {row['ratio']:5.3f}  ({low:.3f} - {high:.3f})  {bound}")
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict], file: Path) -> None:
+    """A bar for each ratio, with its quartiles and its bound."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(11, 0.42 * len(rows) + 1), layout="constrained")
+    for y, row in enumerate(reversed(rows)):
+        low, high = row["quartiles"]
+        axes.barh(y, row["ratio"], color="tab:blue", alpha=0.7)
+        axes.plot([low, high], [y, y], color="black", linewidth=2)
+        if row["bound"] is not None:
+            axes.plot([row["bound"]] * 2, [y - 0.4, y + 0.4], color="tab:red")
+        axes.text(high + 0.03, y, f"{row['ratio']:.2f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8)
+    axes.set_xlabel("ratio (median; black: quartiles; red: bound)")
+    axes.axvline(1.0, color="grey", linewidth=0.8)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
