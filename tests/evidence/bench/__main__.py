@@ -1,68 +1,54 @@
-"""``make bench``: print and save what the plugin costs, and the studies behind its choices.
+"""``make bench``: print and save what the plugin costs, and the studies behind its defaults.
 
 cost        the engine beside plain PyTorch; trajectories beside bare model evaluations
-attention   forward mode through attention: time and memory of each way
+attention   forward mode through attention: time and memory of each implementation
 products    the error of Jacobian-vector products: over the step h, over sigma, in each precision
-symmetry    how symmetric the model's Jacobian is, and what it matters
+symmetry    how symmetric the model's Jacobian is, and whether it matters
 adaptive    what a tolerance saves; at which noise levels the full covariance pays
+
+A full run also puts its numbers into the committed results, tests/evidence/results.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-import lgs
-from evidence.models import DIGITS
+from evidence import readme, results, sections
+from evidence.report import page
+from evidence.report.run import Numbers, Run, Section
 from evidence.studies import adaptive, attention, products, ranges, symmetry
 
 from . import cost
 
+SECTIONS: dict[str, Section] = {id: sections.load("bench", id) for id in sections.MODULES["bench"]}
 
-def run_cost(args) -> dict:
-    rounds = 6 if args.quick else 60
-    rows = cost.engine_cost(rounds) + cost.trajectory_cost(DIGITS, rounds)
-    cost.plot(rows, args.out / "cost.png")
-    print(cost.describe(rows))
-    return {"rows": rows}
-
-
-def run_attention(args) -> dict:
-    rows = attention.attention_cost(1 if args.quick else 5)
-    print(attention.describe(rows))
-    return {"rows": rows}
-
-
-def run_products(args) -> dict:
-    study = products.product_study(args.quick)
-    products.plot(study, args.out / "products.png")
-    print(products.describe(study))
-    return study
-
-
-def run_symmetry(args) -> dict:
-    study = symmetry.symmetry_study(args.quick)
-    symmetry.plot(study, args.out / "symmetry.png")
-    print(symmetry.describe(study))
-    return study
-
-
-def run_adaptive(args) -> dict:
-    rows, where = adaptive.saving(DIGITS, args.quick), ranges.where_it_pays(DIGITS, args.quick)
-    print(adaptive.describe(rows), ranges.describe(where), sep="\n\n")
-    return {"rows": rows, "ranges": where}
-
-
-SECTIONS = {
-    "cost": run_cost,
-    "attention": run_attention,
-    "products": run_products,
-    "symmetry": run_symmetry,
-    "adaptive": run_adaptive,
+TEXTS: dict[str, Callable[[Numbers], str]] = {
+    "cost": lambda numbers: cost.describe(numbers["rows"]),
+    "attention": lambda numbers: attention.describe(numbers["rows"]),
+    "products": products.describe,
+    "symmetry": symmetry.describe,
+    "adaptive": lambda numbers: f"{adaptive.describe(numbers['rows'])}\n\n{ranges.describe(numbers['ranges'])}",
 }
+"""What is printed of each section."""
+
+
+def bench(run: Run, chosen: list[Section]) -> dict[str, dict]:
+    """Measures the sections and gives their entries; ``bench.json`` keeps those of earlier runs, too."""
+    file = run.out / "bench.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for section in chosen:
+        print(f"\n== {section.id}", flush=True)
+        numbers = page.plain(section.measure(run))
+        print(TEXTS[section.id](numbers))
+        section.show(numbers, run.out)
+        kept[section.id] = {"about": results.about(section.title, run.quick)} | numbers
+        # After each section: what was measured is kept if the next one breaks off.
+        page.write(file, json.dumps(kept, indent=2) + "\n")
+    print(f"\nsaved {file}")
+    return {section.id: kept[section.id] for section in chosen}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -76,15 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / "bench.json"
-    result = json.loads(file.read_text()) if file.exists() else {}
-    for name in args.only:
-        print(f"\n== {name}", flush=True)
-        about = {"torch": torch.__version__, "threads": torch.get_num_threads(), "lgs": lgs.info()["lgs"]}
-        result[name] = about | {"quick": args.quick} | SECTIONS[name](args)
-        # After each section: what was measured is kept if the next one breaks off.
-        file.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"\nsaved {file}")
+    entries = bench(Run(args.out, args.quick), [SECTIONS[id] for id in args.only])
+    if results.publish("bench", entries):
+        readme.write()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import torch
 from tqdm import tqdm
 
 import lgs
+from evidence.models import DIGITS
 from evidence.models.in_precision import InPrecision
+from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table
 from lgs.digits import load_unet
 
 from .plain import reverse_step
@@ -143,3 +145,34 @@ def plot(rows: list[dict], file: Path) -> None:
     axes.axvline(1.0, color="grey", linewidth=0.8)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
+
+
+def measure(run: Run) -> Numbers:
+    rounds = 6 if run.quick else 60
+    return {"rows": engine_cost(rounds) + trajectory_cost(DIGITS, rounds)}
+
+
+def show(numbers: Numbers, folder: Path) -> Findings:
+    file = folder / "cost.png"
+    plot(numbers["rows"], file)
+    rows = [
+        (row["name"], f"{row['ratio']:.2f}", "{:.2f} to {:.2f}".format(*row["quartiles"])) for row in numbers["rows"]
+    ]
+    caption = "Medians of pairs timed in turn. Black: quartiles. Red: the bound that is aimed at."
+    table = Table("Medians of pairs timed in turn", ("", "ratio", "quartiles"), rows)
+    return Findings([], [Figure(file, "Cost, as ratios", caption)], [table])
+
+
+SECTION = Section(
+    "cost",
+    "What the plugin costs",
+    "What does the plugin add to the time of the model evaluations that it asks for?",
+    measure,
+    show,
+    remarks=(
+        "K Lanczos steps by finite differences cost K + 1 model evaluations and a few percent. With a model that takes "
+        "a few milliseconds the plugin's own time shows; with the networks that people run it does not.",
+        "Forward mode costs several evaluations a product on the bundled model, and about as many on networks of "
+        "SDXL's and Flux's kind.",
+    ),
+)

@@ -1,5 +1,6 @@
 """The bench runs, prints its tables and keeps what it has measured."""
 
+import dataclasses
 import json
 
 import pytest
@@ -15,17 +16,17 @@ def test_sections_are_kept_one_by_one(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "tolerance 0.005" in shown and "labelled digits, σ > 3" in shown
     kept = json.loads((tmp_path / "bench.json").read_text())["adaptive"]
-    assert kept["quick"] and kept["lgs"]
+    assert kept["about"]["basis"]["quick"] and kept["about"]["basis"]["versions"]["lgs"]
     by_way = {(row["case"], row["way"]): row for row in kept["rows"]}
     for case in {row["case"] for row in kept["rows"]}:
         loose, tight, three = (by_way[case, way] for way in ("tolerance 0.02", "tolerance 0.003", "K = 3"))
         assert loose["jvps"] < tight["jvps"] and loose["jvps"] < three["jvps"]
         assert tight["error"] < by_way[case, "K = 1"]["error"]
 
-    def broken(args):
+    def broken(run):
         raise RuntimeError("broken off")
 
-    monkeypatch.setitem(SECTIONS, "cost", broken)
+    monkeypatch.setitem(SECTIONS, "cost", dataclasses.replace(SECTIONS["cost"], measure=broken))
     with pytest.raises(RuntimeError):
         main(["--out", str(tmp_path), "--only", "cost"])
     assert "adaptive" in json.loads((tmp_path / "bench.json").read_text())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
+from evidence import readme, results
 from evidence.models import DIGITS
 from evidence.models.distance import HeldOut
 from lgs.digits import load_unet
 
 from . import job, pictures, table
+from .section import FIGURE, SECTION
 
 OVERVIEW = ("isotropic", "lgs-shipped", "lgs-k2", "lgs-high", "ddim", "any-isotropic", "any-lgs-shipped", "any-lgs-k2")
 """What the overview picture shows."""
@@ -55,12 +59,23 @@ def main(arguments: list[str] | None = None) -> None:
             *(block for block, result in zip(blocks, results, strict=True) if result.sampler.id in OVERVIEW),
         ],
     )
-    settings = {name: value for name, value in vars(args).items() if name not in ("out", "model")}
+    settings = {name: value for name, value in vars(args).items() if name not in ("out", "model", "publish")}
     table.save_json(args.out / "demo.json", settings, results, measured, real, files)
 
     print(f"\n{table.text(results, measured, real)}\n")
     for file in (*files, "demo.json"):
         print(args.out / file)
+    if args.publish:
+        publish(args.out)
+
+
+def publish(out: Path) -> None:
+    """Puts the numbers and the overview of a finished demo into the committed evidence."""
+    numbers = json.loads((out / "demo.json").read_text(encoding="utf-8"))
+    kept = {name: numbers[name] for name in ("settings", "samplers", "real")}
+    results.publish("demo", {SECTION.id: {"about": results.about(SECTION.title)} | kept})
+    shutil.copy(out / FIGURE, results.FIGURES)
+    readme.write()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model", type=Path, default=DIGITS, help="weights of the digit model (default: the bundled ones)"
+    )
+    parser.add_argument(
+        "--publish", action="store_true", help="also put the numbers into the committed evidence, tests/evidence"
     )
     return parser
 

@@ -9,7 +9,8 @@ likelihood      which covariance the data are likely under
 trained         samples of trained models against held-out data, for every sampler
 defaults        the settings that pay best for a number of model evaluations
 
-What was measured is kept in OUT/cache: a run that was stopped goes on where it was.
+What was measured is kept in OUT/cache: a run that was stopped goes on where it was. A full run also puts its numbers
+into the committed results, tests/evidence/results.json, and prints tests/evidence/README.md from them.
 """
 
 from __future__ import annotations
@@ -17,33 +18,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import importlib
 import json
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from evidence import readme, results, sections
+
 from . import page
 from .run import Numbers, Run, Section, Unavailable
 
-MODULES = {
-    "path_kl": "exact",
-    "lanczos_error": "lanczos_error",
-    "exact_samples": "exact_samples",
-    "guidance": "guided",
-    "guidance_digits": "guided_digits",
-    "likelihood": "likelihood",
-    "trained": "trained",
-    "defaults": "tuned",
-}
+MODULES = sections.MODULES["report"]
 """Where each section is, in the order of the page."""
 
 
 def load(id: str) -> Section:
     """The section of that id, out of its module."""
-    module = importlib.import_module(f".{MODULES[id]}", __package__)
-    return next(value for value in vars(module).values() if isinstance(value, Section) and value.id == id)
+    return sections.load("report", id)
 
 
 def measured(section: Section, run: Run, put: Callable[[dict], None]) -> bool:
@@ -106,6 +98,13 @@ def report(run: Run, chosen: list[Section]) -> list[str]:
     return failed
 
 
+def publish(file: Path, chosen: list[Section]) -> None:
+    """Puts what was measured of the sections into the committed results."""
+    entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if results.publish("report", {section.id: entries[section.id] for section in chosen if section.id in entries}):
+        readme.write()
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m evidence.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -118,6 +117,10 @@ def main(arguments: list[str] | None = None) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         parser.error(f"argument --out: expected a folder that can be written to, got {args.out} ({problem.strerror})")
-    failed = report(Run(args.out, args.quick), [load(id) for id in MODULES if id in args.only])
+    chosen = [load(id) for id in MODULES if id in args.only]
+    try:
+        failed = report(Run(args.out, args.quick), chosen)
+    finally:
+        publish(args.out / "report.json", chosen)
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}. The reasons are above, and on the page.")

@@ -266,4 +266,8 @@ PATH_KL = Section(
     "fall with the number of steps?",
     measure,
     show,
+    remarks=(
+        "For the full covariance: it is of second order in the number of steps, the others are of first. One "
+        "product a step is enough for that, but only with the free extra vector.",
+    ),
 )

@@ -151,4 +151,10 @@ GUIDANCE = Section(
     "the class?",
     measure,
     show,
+    remarks=(
+        "Guidance changes every step, so the whole path matters. At equal steps the full covariance is ahead with "
+        "the gradient in the denoiser and at xₜ; with the gradient at the mean the cheaper covariances are.",
+        "Against it: at equal evaluations the full covariance is nowhere ahead, trace and diagonal taken as known "
+        "for nothing.",
+    ),
 )

@@ -531,4 +531,12 @@ SECTION = Section(
     "nearer to the digit that was asked for?",
     measure,
     show,
+    remarks=(
+        "What holds for exact models does not carry over. At equal steps the full covariance is ahead of "
+        "isotropic noise with the gradient at xₜ, and behind with it in the denoiser, where a product contains "
+        "the error of the classifier.",
+        "With a large scale at xₜ and very few steps it overshoots.",
+        "At equal evaluations it is behind isotropic noise in most cases, by the kernel distance and by the "
+        "sliced distance.",
+    ),
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import json
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,34 @@ class Chapter:
     findings: Findings | None = None
     problem: str | None = None
     unfinished: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def basis(quick: bool) -> dict[str, Any]:
-    """What numbers of this run rest on: versions, device, threads, and whether it is a quick look."""
+    """What numbers of this run rest on: versions, device, threads, day, commit, and whether it is a quick look."""
     about = lgs.info()
     versions = {"python": platform.python_version(), "lgs": about["lgs"]}
     versions |= {package: metadata.version(package) for package in PACKAGES}
     device = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"
-    return {"quick": quick, "versions": versions, "device": device, "threads": torch.get_num_threads()}
+    return {
+        "quick": quick,
+        "versions": versions,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """The commit that is checked out, with a plus where files differ from it; None where there is no git to ask."""
+    try:
+        asked = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True}
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **asked).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **asked).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + "+" * bool(changed)
 
 
 def plain(numbers: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +80,8 @@ def chapter(section: Section, entry: dict[str, Any], folder: Path) -> Chapter:
     known = section.id, section.title, section.question, about["basis"]
     if "problem" in about:
         return Chapter(*known, problem=about["problem"])
-    return Chapter(*known, section.show(numbers, folder), unfinished=about.get("unfinished", False))
+    unfinished = about.get("unfinished", False)
+    return Chapter(*known, section.show(numbers, folder), unfinished=unfinished, remarks=section.remarks)
 
 
 def render(chapters: list[Chapter]) -> str:

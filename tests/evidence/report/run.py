@@ -92,3 +92,5 @@ class Section:
     """Does the work, with a progress bar. Raises `Unavailable` where this machine cannot."""
     show: Callable[[Numbers, Path], Findings]
     """Draws figures into a folder and says what the numbers mean. Takes a second, and no models."""
+    remarks: tuple[str, ...] = ()
+    """What we conclude from the numbers, and what to keep in mind when reading them; no numbers of its own."""

@@ -296,4 +296,15 @@ SECTION = Section(
     "covariances, and than the solvers one would use otherwise, at the same number of model evaluations?",
     measure=measure,
     show=show,
+    remarks=(
+        "At equal steps the full covariance is far ahead of every other covariance on photographs, and on digits "
+        "in few steps. On digits in more steps it is level with isotropic noise, and then behind it.",
+        "In many steps the covariance makes little difference. On photographs the full covariance reaches the "
+        "limit of the network in few steps, isotropic noise barely in the most that were taken. Distances below "
+        "that limit are no better sampling: there the error of the sampler offsets that of the network. On digits "
+        "η decides where a sampler ends: noise corrects what an inexact network does.",
+        "K = 3 is no better than K = 1 on trained models, and worse in few steps, at three times the price.",
+        "At equal evaluations DPM-Solver++(2M) is ahead on photographs in few evaluations; on digits its SDE is, "
+        "and in more evaluations Euler ancestral.",
+    ),
 )

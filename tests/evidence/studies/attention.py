@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from evidence.report.run import Findings, Numbers, Run, Section, Table
 from lgs._attention import DifferentiableAttention
 
 try:
@@ -64,9 +65,13 @@ def describe(rows: list[dict]) -> str:
     width = max(len(row["name"]) for row in rows)
     lines = [f"{'':{width}}  time of the fused kernel's     peak, MB"]
     for row in rows:
-        figures = row.get("note") or f"{row['ratio']:10.1f} {row['peak_megabytes']:28.0f}"
+        figures = row.get("note") or f"{row['ratio']:10.1f} {megabytes(row):>28}"
         lines.append(f"{row['name']:{width}}  {figures}")
     return "\n".join(lines)
+
+
+def megabytes(row: dict) -> str:
+    return "" if row["peak_megabytes"] is None else f"{row['peak_megabytes']:.0f}"
 
 
 def _ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -96,7 +101,9 @@ def _compared(work: Callable[[], None] | None, other: Callable[[], None], rounds
     except (RuntimeError, ValueError, AssertionError) as error:
         return {"note": f"{type(error).__name__}: {error}".splitlines()[0]}
     pairs = [(_seconds(work), _seconds(other)) for _ in range(rounds)]
-    return {"ratio": statistics.median(a / b for a, b in pairs), "peak_megabytes": _peak_bytes(work) / 1e6}
+    peak = _peak_bytes(work)
+    ratio = statistics.median(a / b for a, b in pairs)
+    return {"ratio": ratio, "peak_megabytes": None if peak is None else peak / 1e6}
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -105,7 +112,7 @@ def _seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _peak_bytes(work: Callable[[], None]) -> float:
+def _peak_bytes(work: Callable[[], None]) -> float | None:
     """The most that is held at a time; on the CPU, of the process, and only where that can be asked for (Linux)."""
     if DEVICE == "cuda":
         before = torch.cuda.memory_allocated()
@@ -114,7 +121,7 @@ def _peak_bytes(work: Callable[[], None]) -> float:
         return torch.cuda.max_memory_allocated() - before
     process = Path("/proc/self")
     if not (process / "clear_refs").exists():
-        return float("nan")
+        return None
     ctypes.CDLL(None).malloc_trim(0)  # else what was freed before is used again, and does not show
     (process / "clear_refs").write_text("5")  # the high-water mark starts again from here
     before = _resident(process, "VmRSS")
@@ -125,3 +132,26 @@ def _peak_bytes(work: Callable[[], None]) -> float:
 def _resident(process: Path, name: str) -> float:
     lines = (process / "status").read_text().splitlines()
     return 1024 * float(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+def measure(run: Run) -> Numbers:
+    return {"rows": attention_cost(1 if run.quick else 5)}
+
+
+def show(numbers: Numbers, folder: Path) -> Findings:
+    rows = [
+        (row["name"].removeprefix("attention: "), row["note"], "")
+        if "note" in row
+        else (row["name"].removeprefix("attention: "), f"{row['ratio']:.1f}", megabytes(row))
+        for row in numbers["rows"]
+    ]
+    return Findings([], [], [Table("Forward mode through attention", ("", "times the fused kernel", "peak, MB"), rows)])
+
+
+SECTION = Section(
+    "attention",
+    "Forward mode through attention",
+    "What do output and tangent cost, beside the fused kernel that gives the output alone?",
+    measure,
+    show,
+)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 import lgs
 from evidence.demo.job import karras_sigmas
 from evidence.models.distance import HeldOut
+from evidence.report.run import Table
 from lgs.digits import SIZE, UNLABELLED, Digits, load_unet
 
 RANGES = {
@@ -64,3 +65,12 @@ def describe(rows: list[dict]) -> str:
         name = f"{row['case']}, {row['lanczos']}"
         lines.append(f"{name:40}{row['evaluations']:12}{row['frechet']:10.3f}{row['kernel']:10.4f}")
     return "\n".join(lines)
+
+
+def table(rows: list[dict]) -> Table:
+    cells = [
+        (row["case"], row["lanczos"], str(row["evaluations"]), f"{row['frechet']:.3f}", f"{row['kernel']:.4f}")
+        for row in rows
+    ]
+    head = ("asked for", "Lanczos steps at", "evaluations", "Fréchet distance", "kernel distance")
+    return Table(f"{STEPS} steps, K = 1 in one range of noise levels, isotropic steps elsewhere", head, cells)

@@ -1,0 +1,152 @@
+"""The pages that are printed from the results: they are what a new printing gives. About 10 s."""
+
+import copy
+import json
+import re
+
+import pytest
+
+from evidence import front, readme, results, sections
+from evidence.report.run import Table
+
+CARRIED = {
+    "carried": {
+        "from": "measured before",
+        "tables": [{"title": "A table", "head": ["sampler", "distance"], "rows": [["ours | theirs", "1.0"]]}],
+        "figures": [{"file": "old.png", "title": "A figure", "caption": "Of old."}],
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    return readme.render(results.load(), tmp_path_factory.mktemp("figures"))
+
+
+def test_the_evidence_is_what_the_results_say(printed):
+    text, _ = printed
+    assert readme.README.read_bytes() == text.encode(), "print it again: make docs"
+
+
+def test_the_table_of_the_front_page_is_what_the_results_say():
+    text = front.README.read_text(encoding="utf-8")
+    assert front.filled(text, results.load()) == text, "print it again: make docs"
+
+
+def test_the_front_page_is_short():
+    assert len(front.README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_every_figure_is_there_and_linked(printed):
+    text, figures = printed
+    there = {file.name for file in results.FIGURES.iterdir()}
+    assert there == {figure.name for figure in figures} == set(re.findall(r"\(figures/([^)]+)\)", text))
+
+
+@pytest.mark.parametrize("page", [readme.README, front.README], ids=["evidence", "front"])
+def test_every_link_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    anchors = set(re.findall(r'<a id="([^"]+)">', text))
+    for address in re.findall(r"\]\(([^)\s]+)\)", text):
+        if address.startswith("#"):
+            assert address[1:] in anchors
+        else:
+            assert (page.parent / address.partition("#")[0]).exists(), address
+
+
+def test_what_is_written_by_hand_has_no_measured_number():
+    """Such as 0.193 or 64 %: numbers of that kind come from the results. Names with numbers are left out."""
+    template = (results.FOLDER / "README.md.j2").read_text(encoding="utf-8")
+    remarks = [
+        remark for part, ids in sections.MODULES.items() for id in ids for remark in sections.load(part, id).remarks
+    ]
+    for text in [
+        re.sub(r"arXiv \d+\.\d+|η = \S+|Diffusion 1\.5|of standard deviation 0\.5", "", text) for text in [template, *remarks]
+    ]:
+        assert not re.findall(r"\d+\.\d+|\d+ ?%|±", text), text
+
+
+@pytest.mark.parametrize(("part", "id"), [(part, id) for part, ids in sections.MODULES.items() for id in ids])
+def test_every_section_has_a_place_and_a_basis(part, id, printed):
+    text, _ = printed
+    section = sections.load(part, id)
+    assert section.id == id and f"## {section.title}\n" in text
+    entry = results.load()[part].get(id, {})
+    if "about" in entry:
+        basis = entry["about"]["basis"]
+        assert not basis["quick"] and basis["versions"]["torch"] and basis["device"] and basis["date"]
+    elif entry:
+        assert entry["carried"]["from"] and entry["carried"]["tables"]
+
+
+def measured(**about):
+    basis = {"quick": False, "versions": {"torch": "2"}, "device": "a CPU", "threads": 1, "date": "day", "commit": None}
+    return {"about": {"title": "Title", "basis": basis | about.pop("basis", {})} | about, "values": [1.0]}
+
+
+def test_a_full_run_takes_the_place_of_what_was_carried_over(tmp_path):
+    file = tmp_path / "results.json"
+    results.save({"report": {"trained": CARRIED, "path_kl": CARRIED}}, file)
+
+    assert results.publish("report", {"trained": measured()}, file) == ["trained"]
+
+    assert results.load(file)["report"] == {"trained": measured(), "path_kl": CARRIED}
+    assert len(file.read_text().splitlines()) == 10, "a line for each section"
+
+
+@pytest.mark.parametrize(
+    "entry", [measured(basis={"quick": True}), measured(unfinished=True), measured(problem="npm: none")]
+)
+def test_other_runs_leave_the_results_as_they_are(entry, tmp_path):
+    file = tmp_path / "results.json"
+    results.save({"report": {"trained": CARRIED}}, file)
+    before = file.read_bytes()
+
+    assert results.publish("report", {"trained": entry}, file) == []
+
+    assert file.read_bytes() == before
+
+
+def test_what_was_carried_over_says_so_and_keeps_its_tables_and_figures(tmp_path):
+    text, figures = readme.render({"report": {"trained": CARRIED}}, tmp_path)
+    assert "Carried over: measured before." in text
+    assert "| ours \\| theirs | 1.0 |" in text and "![A figure](figures/old.png)" in text
+    assert [figure.name for figure in figures] == ["old.png"]
+    assert "Not measured: `make report` has yet to measure it." in text
+
+
+def test_a_long_table_is_folded():
+    assert "<details>" not in readme.markdown(Table("Short", ("a",), [("1",)] * 12))
+    assert "<details>" in readme.markdown(Table("Long", ("a",), [("1",)] * 13))
+
+
+def row(id, *frechet, data="digits", budget=10):
+    return {"id": id, "data": data, "budget": budget, "groups": {"frechet": list(frechet)}}
+
+
+def test_the_front_table_of_measured_numbers_marks_the_least_and_what_is_level_with_it():
+    entry = {
+        "chosen": [{"data": "digits", "budget": 10, "id": "tuned"}],
+        "rows": [row("lgs", 2.0, 2.1), row("tuned", 1.0, 1.1), row("ddim", 1.0, 1.2), row("heun", 5.0, 5.1)],
+    }
+    found = front.measured(entry)
+    column = ("digits", 10)
+    assert found[front.TUNED][column] == "**1.050 ± 0.050**"
+    assert found["DDIM"][column].startswith("**")
+    assert not found[front.NODE][column].startswith("**") and not found["Heun"][column].startswith("**")
+    assert found["Euler ancestral"] == {}
+    assert "| Heun |" in front.table({"report": {"defaults": entry}})
+
+
+def test_markers_that_are_missing_are_an_error():
+    with pytest.raises(ValueError):
+        front.filled("no markers", results.load())
+
+
+def test_the_results_are_plain_json():
+    def no_constant(name):
+        raise AssertionError(name)
+
+    found = json.loads(results.FILE.read_text(encoding="utf-8"), parse_constant=no_constant)
+    assert copy.deepcopy(found) == results.load()
+    assert set(found) == set(results.PARTS)
