@@ -1,10 +1,13 @@
 # make demo   the bundled model through the plugin: pictures and a table in out/demo/
 # make test   everything that can be checked on this machine
-# make bench  what the plugin costs, and the studies behind its choices: tables, JSON and plots in
+# make bench  what the plugin costs, and the studies behind its defaults: tables, JSON and plots in
 #             out/bench/; ONLY="cost adaptive" for some of it, QUICK=1 to see whether it runs
 # make report the evidence for and against the full covariance: out/report/index.html, a page to read.
 #             Hours; a run that was stopped goes on where it was. ONLY="path_kl trained", QUICK=1 as above
+#             A full run of either puts its numbers into tests/evidence/, and prints README.md there
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
+# make docs   the tables that are printed: of options from manifests/nodes.json, of results from
+#             tests/evidence/results.json
 #
 # Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
 
@@ -21,7 +24,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Rust's own test programs find libtorch by this; a host has it loaded.
 TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
 
-.PHONY: demo test bench report build check clean
+.PHONY: demo test bench report build docs check clean
 
 demo: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.demo --out out/demo
@@ -39,6 +42,10 @@ report: build
 build: $(VENV)/installed
 	cargo build --release --locked
 	$(PYTHON) host-shim/assemble.py --libraries $(LIBRARIES)
+
+docs: build
+	$(PYTHON) host-shim/docs.py
+	PYTHONPATH=tests $(PYTHON) -m evidence.readme
 
 check: $(VENV)/installed
 	cargo fmt --all --check

@@ -17,51 +17,71 @@ class Options:
 
     The defaults are the method as its paper has it; `recommended` gives settings that cost less.
 
-    ========================== ============================================= =============
-    option                     values                                        default
-    ========================== ============================================= =============
-    ``covariance``             ``"lanczos"``: the full posterior covariance  ``"lanczos"``
-                               (arXiv 2605.22723);
-                               ``"isotropic"``, ``"isotropic-large"``:
-                               DDPM's two (arXiv 2006.11239, 3.2);
-                               ``"isotropic-optimal"``: its trace (arXiv
-                               2201.06503), ``"diagonal"``: its diagonal
-                               (arXiv 2406.10808), ``"spectral"``: its
-                               spectrum, tile by tile (after arXiv
-                               2605.13910), each from probes;
-                               ``"diagonal-learned"``: its diagonal from a
-                               network, see ``diagonal`` of `lgs.sample`
-    ``probes``                 1 to 65536: Jacobian-vector products a step    1
-                               of the covariances that take probes
-    ``lanczos_steps``          K, 1 to 64: Jacobian-vector products a step   3
-    ``covariance_min_sigma``      steps that start below this noise level are   0.0
-                               ``other_steps``, at no extra cost, whatever
-                               the covariance; of a flow's, it is
-                               sigma / (1 - sigma)
-    ``covariance_max_sigma``      and so are those that start above this one    10000.0
-    ``other_steps``            what these take: ``"isotropic"``, or          ``"isotropic"``
-                               ``"multistep"``: a mean of second order too,
-                               from D(x) of the step before
-                               (DPM-Solver++(2M), arXiv 2211.01095; less of
-                               it after a step with the covariance)
-    ``eta``                    0 (DDIM's mean) to 1 (DDPM)                   1.0
-    ``s_noise``                factor on the noise that each step adds       1.0
-    ``jvp``                    ``"auto"`` (the cheapest that is accurate),   ``"auto"``
-                               ``"forward"``, ``"finite-difference"``,
-                               ``"central-difference"``
-    ``doubled_batch``          D(x) and D(x + h v) in one call: ``"auto"``   ``"auto"``
-                               (where ``jvp="auto"`` finds that to be right
-                               and faster), ``"always"``, ``"never"``
-    ``extended``               use the free extra Krylov vector              ``True``
-    ``tolerance``              estimated error of a step's result, relative  0.0
-                               to it, at which an item's Lanczos steps end;
-                               0: never early
-    ``process``                ``"ve"`` (x = x0 + sigma noise) or            ``"ve"``
-                               ``"flow"`` (x = (1 - sigma) x0 + sigma noise)
-    ``precision``              what the model computes in: ``"auto"`` (x's   ``"auto"``
-                               dtype), ``"float64"``, ``"float32"``,
-                               ``"bfloat16"``, ``"float16"``
-    ========================== ============================================= =============
+    .. options: from manifests/nodes.json by `make docs`
+
+    ========================== ================================================================ =============
+    option                     values                                                           default
+    ========================== ================================================================ =============
+    ``covariance``             The covariance of the noise that each step adds between the two  ``"lanczos"``
+                               noise levels. ``"lanczos"``: the full posterior covariance
+                               (arXiv 2605.22723). The others are alternatives to compare it
+                               with. ``"isotropic"``, ``"isotropic-large"``: one variance for
+                               every pixel, DDPM's two choices (arXiv 2006.11239, 3.2), at no
+                               extra cost. ``"isotropic-optimal"``: the best one of that kind
+                               (arXiv 2201.06503); ``"diagonal"``: a variance for each pixel
+                               (arXiv 2406.10808); ``"spectral"``: one for each octave of
+                               frequencies, tile by tile (after arXiv 2605.13910); each is
+                               estimated from ``probes``. ``"diagonal-learned"``: the diagonal
+                               from a network, see ``diagonal``.
+    ``lanczos_steps``          1 to 64. K, Jacobian-vector products in each step: more follow   ``3``
+                               the covariance more closely. Each costs about one model
+                               evaluation, in half precision three to six. 1 is enough for
+                               pictures; the paper of the method has 3.
+    ``covariance_min_sigma``   0 to 10000. Steps that start below this noise level are          ``0.0``
+                               ``other_steps``, at no extra cost, whatever the covariance; it
+                               pays most above. For a flow model the level is sigma / (1 -
+                               sigma). 0: no limit.
+    ``eta``                    0 to 1. How far each step follows the random path. 1: DDPM. 0:   ``1.0``
+                               DDIM's mean, with the posterior covariance still added.
+    ``s_noise``                0 to 100. Multiplies the noise that each step adds. 1 is right   ``1.0``
+                               for an exact model.
+    ``jvp``                    How Jacobian-vector products are computed.                       ``"auto"``
+                               ``"finite-difference"``: one plain model evaluation each; works
+                               with every model; rough in half precision.
+                               ``"central-difference"``: two, with a tenth to a half of the
+                               error. ``"forward"``: exact, by forward-mode differentiation,
+                               three to six evaluations each. ``"auto"``: the cheapest that is
+                               accurate with the model, found out on its first step; the log
+                               says which, and why.
+    ``extended``               Use the Krylov vector that the last product of a step gives for  ``True``
+                               nothing: about as good as one more product.
+    ``tolerance``              0 to 1. Ends a step's products, for each picture by itself, once ``0.0``
+                               the estimated error of the step's result, relative to it, is
+                               below this. With ``lanczos_steps`` 3, 0.007 is about as good as
+                               all 3, with two thirds of them. 0: never early.
+    ``covariance_max_sigma``   0 to 10000. Steps that start above this noise level are          ``10000.0``
+                               ``other_steps``, too. For a flow model the level is sigma / (1 -
+                               sigma). 10000: no limit.
+    ``doubled_batch``          The first two evaluations of a step, D(x) and D(x + h v), in one ``"auto"``
+                               call of the model. ``"auto"``: where ``jvp`` ``"auto"`` finds
+                               that to be right and faster. ``"always"``, ``"never"``: whatever
+                               it finds.
+    ``probes``                 1 to 65536. Jacobian-vector products along random directions in  ``1``
+                               each step, for the covariances that are estimated from them.
+    ``other_steps``            What the steps take that the two noise levels leave out, at one  ``"isotropic"``
+                               model evaluation each. ``"isotropic"``: the same variance for
+                               every pixel. ``"multistep"``: that, and a mean of second order
+                               (DPM-Solver++(2M), arXiv 2211.01095), with the model's answer of
+                               the step before; a fifth of its correction after a step with the
+                               covariance.
+    ``process``                The forward process of the model. ``"ve"``: x = x0 + sigma       ``"ve"``
+                               noise. ``"flow"``: x = (1 - sigma) x0 + sigma noise.
+    ``precision``              What the model computes in, which decides how far a finite       ``"auto"``
+                               difference reaches. ``"auto"``: the dtype of x. Otherwise
+                               ``"float64"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    ========================== ================================================================ =============
+
+    .. options: end
 
     Raises `lgs.InvalidType` (a TypeError) for an unknown name or a wrong type and
     `lgs.InvalidArgument` (a ValueError) for a value out of range.
@@ -76,7 +96,7 @@ class Options:
 
     @classmethod
     def recommended(cls, **values: Any) -> Options:
-        """The settings that the LGS Sampler node starts with, but for ``values``.
+        """The defaults of the node LGS Sampler, but for ``values``.
 
         `Options()` is the method as its paper has it; these were tuned for few model evaluations on
         trained models (``make report``, section ``defaults``).
