@@ -26,8 +26,9 @@ PARTS = ("report", "demo", "bench")
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
-def load(file: Path = FILE) -> Results:
-    """All entries, by part and section."""
+def load(file: Path | None = None) -> Results:
+    """All entries, by part and section; the committed ones, if no file is named."""
+    file = file or FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {part: {} for part in PARTS}
 
 
@@ -36,7 +37,7 @@ def about(title: str, quick: bool = False) -> dict[str, Any]:
     return {"title": title, "basis": page.basis(quick)}
 
 
-def publish(part: str, entries: dict[str, dict[str, Any]], file: Path = FILE) -> list[str]:
+def publish(part: str, entries: dict[str, dict[str, Any]], file: Path | None = None) -> list[str]:
     """Puts entries in the place of what was known of their sections; gives the ids of those that it took.
 
     Left out are entries of quick and unfinished runs, and of sections that could not be measured.
@@ -53,7 +54,7 @@ def publish(part: str, entries: dict[str, dict[str, Any]], file: Path = FILE) ->
     return list(taken)
 
 
-def save(results: Results, file: Path = FILE) -> None:
+def save(results: Results, file: Path | None = None) -> None:
     """Writes the file: a line for each section, so that what a run changed can be seen."""
     parts = []
     for part in PARTS:
@@ -62,4 +63,4 @@ def save(results: Results, file: Path = FILE) -> None:
             for id, entry in results.get(part, {}).items()
         ]
         parts.append(f"  {json.dumps(part)}: {{" + ",".join(f"\n{line}" for line in lines) + "\n  }")
-    page.write(file, "{\n" + ",\n".join(parts) + "\n}\n")
+    page.write(file or FILE, "{\n" + ",\n".join(parts) + "\n}\n")

@@ -1,13 +1,18 @@
-"""The pages that are printed from the results: they are what a new printing gives. About 10 s."""
+"""The pages that are printed from the results: they are what a new printing gives. About 30 s."""
 
 import copy
 import json
 import re
+import shutil
 
 import pytest
+from matplotlib.figure import Figure as Canvas
 
 from evidence import front, readme, results, sections
-from evidence.report.run import Table
+from evidence.bench import __main__ as bench
+from evidence.demo import command as demo
+from evidence.report import command
+from evidence.report.run import Figure, Findings, Section, Table
 
 CARRIED = {
     "carried": {
@@ -61,7 +66,8 @@ def test_what_is_written_by_hand_has_no_measured_number():
         remark for part, ids in sections.MODULES.items() for id in ids for remark in sections.load(part, id).remarks
     ]
     for text in [
-        re.sub(r"arXiv \d+\.\d+|η = \S+|Diffusion 1\.5|of standard deviation 0\.5", "", text) for text in [template, *remarks]
+        re.sub(r"arXiv \d+\.\d+|η = \S+|Diffusion 1\.5|of standard deviation 0\.5", "", text)
+        for text in [template, *remarks]
     ]:
         assert not re.findall(r"\d+\.\d+|\d+ ?%|±", text), text
 
@@ -118,6 +124,60 @@ def test_what_was_carried_over_says_so_and_keeps_its_tables_and_figures(tmp_path
 def test_a_long_table_is_folded():
     assert "<details>" not in readme.markdown(Table("Short", ("a",), [("1",)] * 12))
     assert "<details>" in readme.markdown(Table("Long", ("a",), [("1",)] * 13))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Copies of the committed pages and results, which programs write to in the place of these."""
+    for module, name in ((results, "FILE"), (readme, "README"), (front, "README")):
+        committed = getattr(module, name)
+        copied = tmp_path / f"{module.__name__}-{committed.name}"
+        shutil.copy(committed, copied)
+        monkeypatch.setattr(module, name, copied)
+    monkeypatch.setattr(results, "FIGURES", shutil.copytree(results.FIGURES, tmp_path / "figures"))
+    return tmp_path
+
+
+def section(id):
+    def show(numbers, folder):
+        Canvas().savefig(folder / "new.png")
+        return Findings(["The number is 42."], [Figure(folder / "new.png", "New", "Drawn.")], [])
+
+    return Section(id, f"Title of {id}", "How much?", lambda run: {"rows": []}, show)
+
+
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
+@pytest.mark.parametrize(("part", "id"), [("report", "trained"), ("bench", "cost")])
+def test_a_full_run_writes_the_pages_and_a_quick_one_does_not(part, id, quick, elsewhere, monkeypatch):
+    monkeypatch.setattr(
+        sections, "load", lambda of, name, load=sections.load: section(id) if name == id else load(of, name)
+    )
+    program = {"report": command, "bench": bench}[part]
+    if part == "bench":
+        monkeypatch.setitem(bench.SECTIONS, id, section(id))
+        monkeypatch.setitem(bench.TEXTS, id, str)
+    before = results.load()
+
+    program.main(["--out", str(elsewhere / "out"), "--only", id] + ["--quick"] * quick)
+
+    entry, text = results.load()[part][id], readme.README.read_text(encoding="utf-8")
+    assert ("carried" in entry) == quick and ("The number is 42." in text) != quick
+    assert (results.FIGURES / "new.png").exists() != quick
+    assert (results.FIGURES / "trained-cifar.png").exists() == (quick or id != "trained"), (
+        "no figure that nothing shows"
+    )
+    assert [one for of in before for one in before[of] if results.load()[of][one] != before[of][one]] == [id] * (
+        not quick
+    )
+
+
+def test_a_demo_is_published_on_request(elsewhere):
+    out = elsewhere / "out"
+    demo.main(["--out", str(out), "--per-digit", "1", "--steps", "2", "--publish"])
+
+    assert results.load()["demo"]["digits"]["settings"]["per_digit"] == 1
+    assert "10 digits from each sampler" in readme.README.read_text(encoding="utf-8")
+    assert (results.FIGURES / "overview.png").read_bytes() == (out / "overview.png").read_bytes()
 
 
 def row(id, *frechet, data="digits", budget=10):

@@ -29,7 +29,7 @@ class Sampler:
     options: Mapping[str, Any]
     """`lgs.Options`, but for how products are had."""
     any_digit: bool = False
-    """The model is not told which digit to draw."""
+    """The model is given no label."""
 
     @property
     def title(self) -> str:
@@ -45,7 +45,7 @@ class Sampler:
         return f"eta {self.eta:g}, {self.steps} steps"
 
     def asked(self, labels: Tensor) -> Tensor:
-        """What the model is told to draw where ``labels`` are the digits of the batch."""
+        """The labels that the model is given where ``labels`` are the digits of the batch."""
         return torch.full_like(labels, UNLABELLED) if self.any_digit else labels
 
     @property
@@ -72,7 +72,7 @@ class Sampler:
 def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
     """What the demo compares: the samplers of interest in ``steps`` reverse steps, and references.
 
-    Told which digit to draw, the model has little left to decide; told nothing, a step's posterior is
+    With a label the model has little left to decide; without one a step's posterior is
     wide, and its covariance matters most.
     """
     isotropic = {"covariance": "isotropic", "eta": eta}
@@ -81,7 +81,7 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
     k2 = Sampler("lgs-k2", "LGS, K = 2", steps, two)
     return (
         Sampler("isotropic", "Isotropic", steps, isotropic),
-        Sampler("lgs-shipped", "LGS as shipped", steps, shipped),
+        Sampler("lgs-shipped", "LGS, node defaults", steps, shipped),
         Sampler("lgs-k1", "LGS, K = 1", steps, one),
         k2,
         Sampler("lgs-k3", "LGS, K = 3", steps, three),
@@ -90,7 +90,7 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
         # What the same number of evaluations buys when it is spent on more steps.
         Sampler("isotropic-more-steps", "Isotropic", k2.evaluations, isotropic),
         Sampler("any-isotropic", "Isotropic", steps, isotropic, any_digit=True),
-        Sampler("any-lgs-shipped", "LGS as shipped", steps, shipped, any_digit=True),
+        Sampler("any-lgs-shipped", "LGS, node defaults", steps, shipped, any_digit=True),
         Sampler("any-lgs-k2", "LGS, K = 2", steps, two, any_digit=True),
     )
 

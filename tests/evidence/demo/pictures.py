@@ -33,7 +33,7 @@ class Block:
 
 
 def save_grid(file: Path, block: Block, rows: str, footnote: str, columns: int = 12) -> None:
-    """One set in ten rows, up to ``columns`` images in each; ``rows`` has what was asked for in each, ? being any."""
+    """One set in ten rows, up to ``columns`` images in each; ``rows`` has the label of each, ? being any."""
     columns = min(columns, len(block.images) // 10)
     tiles, label = _tiles(block.images[: 10 * columns]), 34
     page = _Page(width=2 * MARGIN + label + max(columns, 9) * STEP - GAP)

@@ -9,7 +9,7 @@ from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table, 
 FIGURE = "overview.png"
 HEAD = (
     "sampler",
-    "asked for",
+    "label",
     "steps",
     "evaluations",
     "Fréchet distance",
@@ -46,7 +46,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
 
 
 def _cells(distances: dict) -> tuple[str, ...]:
-    read, variety = distances["read_as_asked"], distances["variety"]
+    read, variety = distances["as_requested"], distances["variety"]
     return (
         f"{distances['frechet']:.3f}",
         f"{distances['kernel']:z.4f}".replace("-", "−"),

@@ -45,7 +45,7 @@ def text(results: list[Result], measured: list[Distances], real: Distances) -> s
     """A row for each sampler and one for real digits, and what the numbers rest on."""
     head = (
         "sampler",
-        "asked for",
+        "label",
         "eta",
         "steps",
         "evaluations",
@@ -53,7 +53,7 @@ def text(results: list[Result], measured: list[Distances], real: Distances) -> s
         "seconds",
         "Fréchet",
         "kernel",
-        "read as asked",
+        "classified as requested",
         "variety",
     )
     rows = [
@@ -83,7 +83,8 @@ def text(results: list[Result], measured: list[Distances], real: Distances) -> s
             "",
             f"Evaluations and JVPs: for one picture. Seconds: for all {measured[0].images:,}.",
             f"Distances (nearer is better): {basis(measured[0])}.",
-            "The Fréchet distance feels a few failed digits most, the kernel distance a shift of many. The last row",
+            "The Fréchet distance is sensitive to a few failed digits, the kernel distance to a shift of many. "
+            "The last row",
             f"is {real.images:,} other real digits: what a perfect sampler would get.",
             "Variety: variance of the pixels among pictures of one digit, that of the held-out ones being 1.",
         )
@@ -91,7 +92,7 @@ def text(results: list[Result], measured: list[Distances], real: Distances) -> s
 
 
 def _cells(distances: Distances) -> tuple[str, ...]:
-    read, variety = distances.read_as_asked, distances.variety
+    read, variety = distances.as_requested, distances.variety
     return (
         f"{distances.frechet:.3f}",
         f"{distances.kernel:z.4f}",
@@ -104,7 +105,7 @@ def save_json(
     file: Path, settings: dict, results: list[Result], measured: list[Distances], real: Distances, pictures: list[str]
 ) -> None:
     """Everything in the table, and what it takes to do it again."""
-    told = {
+    found = {
         "settings": settings,
         "versions": {
             "lgs": lgs.info(),
@@ -126,4 +127,4 @@ def save_json(
         "real": {"distances": dataclasses.asdict(real)},
         "pictures": pictures,
     }
-    file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -82,8 +82,8 @@ def test_samplers_cost_what_they_stand_for():
     assert set(command.OVERVIEW) <= set(by_id)
 
 
-def test_as_shipped_is_what_the_node_starts_with():
-    shipped = [sampler.options for sampler in THREE_STEPS if sampler.name == "LGS as shipped"]
+def test_the_node_s_defaults_are_lgs_s_recommended_options():
+    shipped = [sampler.options for sampler in THREE_STEPS if sampler.name == "LGS, node defaults"]
 
     assert shipped == [lgs.Options.recommended().as_dict()] * 2
 
@@ -143,7 +143,7 @@ def test_pixels_are_enlarged_by_repetition(tmp_path):
 
 def test_table_has_a_row_for_each_sampler_and_says_what_it_rests_on():
     results = [job.Result(sampler, torch.zeros(20, 1, 32, 32), sampler.evaluations, 0, 1.5) for sampler in THREE_STEPS]
-    distances = Distances(frechet=12.345, kernel=0.01, read_as_asked=0.95, variety=0.876, images=20, reference=4980)
+    distances = Distances(frechet=12.345, kernel=0.01, as_requested=0.95, variety=0.876, images=20, reference=4980)
 
     lines = table.text(results, [distances] * len(results), distances).splitlines()
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import lgs
 from evidence.gpu import unet
 from evidence.gpu.denoisers import LatentDiffusion
 from evidence.gpu.record import Figure
 from evidence.gpu.trace import SYNCHRONIZES, Trace, warned_waits
+from evidence.models import PACK
 
 TESTS = Path(__file__).resolve().parents[2]
-PACK = Path(lgs.__file__).parents[1]
 
 
 def run(out: Path, *arguments: str) -> dict:

@@ -36,8 +36,8 @@ class Distances:
     """Frechet distance between Gaussians fitted to both sets' features (squared, as FID is)."""
     kernel: float
     """Unbiased squared maximum mean discrepancy, cubic kernel. Around zero, negative too, if equal."""
-    read_as_asked: float | None
-    """Share of the images that the classifier reads as the kind that was asked for, if one was."""
+    as_requested: float | None
+    """Share of the images that the classifier takes for the requested kind, if one was requested."""
     variety: float | None
     """Variance of the pixels among images of one kind, real ones' being 1, if two or more of each were asked for."""
     images: int
@@ -75,7 +75,7 @@ class HeldOut:
         return Distances(
             frechet=frechet_distance(self.reference, features),
             kernel=kernel_distance(self.reference, features),
-            read_as_asked=None if labels is None else (read == labels).double().mean().item(),
+            as_requested=None if labels is None else (read == labels).double().mean().item(),
             variety=self._variety(images, labels),
             images=len(features),
             reference=len(self.reference),

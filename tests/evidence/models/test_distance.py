@@ -65,11 +65,11 @@ def test_real_digits_are_near_noise_is_far(held_out):
     far = held_out.distances(noise, held_out.real[1])
 
     assert (real.images, real.reference) == (1000, 4000)
-    assert real.read_as_asked > 0.99
+    assert real.as_requested > 0.99
     assert real.variety == pytest.approx(1, abs=0.05)
     assert far.frechet > 100 * real.frechet
     assert far.kernel > 100 * abs(real.kernel)
-    assert far.read_as_asked < 0.3
+    assert far.as_requested < 0.3
 
 
 def test_two_halves_of_the_real_digits_are_as_near_as_can_be():
@@ -98,9 +98,9 @@ def test_what_was_not_asked_for_is_not_judged(held_out):
     any_digit = held_out.distances(images, None)
     one_of_each = held_out.distances(images[:10], labels[:10])
 
-    assert any_digit.read_as_asked is None and any_digit.variety is None
+    assert any_digit.as_requested is None and any_digit.variety is None
     assert any_digit.frechet == held_out.distances(images, labels).frechet
-    assert one_of_each.read_as_asked is not None and one_of_each.variety is None
+    assert one_of_each.as_requested is not None and one_of_each.variety is None
 
 
 def test_real_digits_aside_come_in_order_and_are_not_in_the_reference(held_out):

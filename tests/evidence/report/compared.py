@@ -101,7 +101,7 @@ def _sentences(name: str, rows: list[Row]) -> list[str]:
         settings = {family: len({row["id"] for row in rows if row["family"] == family}) for family in FAMILIES}
         counts = _listed([f"{count} of the {family}" for family, count in settings.items() if count])
         sentences.append(
-            f"{name}, what is best was chosen by these very numbers, of {counts}. Better and worse mean with 95 % "
+            f"{name}, the best was chosen by these same numbers, out of {counts}. Better and worse are with 95 % "
             "confidence in the difference, over groups that start from the same noise."
         )
     return sentences + [text for steps in (5, 10) if (text := _at_steps(name, rows, steps))]
@@ -192,8 +192,8 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
         f"{METRICS[metric]} to {about['reference']:,} held-out real pictures, less is better: mean and standard error "
         f"over up to {groups} groups of {numbers['size']:,} samples. Left against reverse steps, right against what "
         "they cost: evaluations of the model, those for products with J among them; a learned diagonal's own network "
-        f"is not counted. As shipped: {_shipped()}. Dotted: as many real pictures that are not in the reference, the "
-        "least that can be had."
+        f"is not counted. Node defaults: {_shipped()}. Dotted: as many real pictures that are not in the reference: "
+        "the lower limit."
     )
     return Figure(file, f"{about['name']}: {METRICS[metric]}", caption)
 

@@ -143,24 +143,26 @@ def show(numbers: Numbers, folder: Path) -> Findings:
             + ". The paper has −2 for the full covariance and no better than −1 for isotropic ones.",
             f"For the full covariance −2 is a limit: between neighbours of T = {', '.join(map(str, steps))} its slope "
             f"is {local}. In a mixture of narrower components, the smallest eigenvalue being {SHARPER:g} in place of "
-            f"{SMALLEST:g}, the limit comes later: {text_of(numbers['sharper'])} over the same T.",
-            f"The full covariance is better than the best of the cheaper ones, {best}, by a factor of {gains}. What it "
-            "leaves is what no Gaussian step can avoid.",
+            f"{SMALLEST:g}, the limit is reached later: {text_of(numbers['sharper'])} over the same T.",
+            f"The full covariance is better than the best of the cheaper ones, {best}, by a factor of {gains}. What "
+            "remains is what no Gaussian step can avoid.",
             "Most of what the diagonal gains over v is its trace: with one variance for all coordinates, "
             f"isotropic-optimal, the path KL at T = {steps[at]} is {means['isotropic-optimal'][at]:.3g}, with the "
-            f"diagonal {means['diagonal'][at]:.3g}, with v {means['isotropic'][at]:.3g}. The axes of this mixture are "
-            "those of no basis known beforehand; data that are nearly diagonal in one would show the diagonal in a "
-            "better light.",
-            f"The product's own noise with K = d = 8 Lanczos steps is the exact one but for {exactly:.0e} of its "
-            f"length. Fewer steps add to the {means['full'][at]:.3g} nats of the full covariance at T = {steps[at]}: "
+            f"diagonal {means['diagonal'][at]:.3g}, with v {means['isotropic'][at]:.3g}. The axes of this mixture "
+            "are those of no basis known beforehand; on data that are nearly diagonal in one the diagonal would do "
+            "better.",
+            f"The product's own noise with K = d = 8 Lanczos steps equals the exact one to a relative error of "
+            f"{exactly:.0e}. Fewer Lanczos steps add to the {means['full'][at]:.3g} nats of the full covariance "
+            f"at T = {steps[at]}: "
             f"{more}. With K = 1 the path KL falls like T to the power of {text_of(slope['lanczos, K = 1'])}; without "
             f"the free vector that the product appends, {text_of(slope['lanczos, K = 1, plain'])}.",
             f"At two evaluations a step, T = {steps[at]}: {means['lanczos, K = 1'][at]:.3g} with one Lanczos step, and "
             f"with one probe, the default, at most {probed}. A path KL of {TARGETS[1]:g} takes "
-            f"{steps_of('lanczos, K = 1')} such steps with K = 1; with the diagonal, were it known for nothing, "
+            f"{steps_of('lanczos, K = 1')} such steps with K = 1; with the diagonal, if it were known at no cost, "
             f"{steps_of('diagonal')} of one evaluation.",
-            "The noise of a few Lanczos steps is no Gaussian, as the Krylov space depends on z. Its KL is that of its "
-            "true law from the exact Gaussian, which is the other way round than for the rest and agrees with it to "
+            "The noise of a few Lanczos steps is not Gaussian, because the Krylov space depends on z. Its KL is "
+            "that of "
+            "its true law relative to the exact Gaussian, in the opposite direction to the others; the two agree to "
             "leading order.",
         ],
         [
@@ -168,10 +170,11 @@ def show(numbers: Numbers, folder: Path) -> Findings:
                 file,
                 "Path KL against the number of steps",
                 "Mixture of four Gaussians with one full covariance, d = 8; T log-spaced DDPM steps (η = 1) from "
-                f"σ = {numbers['sigma_max']:g}, with the exact law there, to σ = {numbers['sigma_min']:g}; a last step "
-                f"to 0 is no part of it. {numbers['paths']} paths, the same for every T and covariance. Lanczos: what "
+                f"σ = {numbers['sigma_max']:g}, with the exact law there, to σ = {numbers['sigma_min']:g}; the last "
+                f"step, to 0, is not included. {numbers['paths']} paths, the same for every T and covariance. "
+                "Lanczos: what "
                 f"the product's noise adds to the full covariance's, on {numbers['paths_of_the_product']} paths; K = 1 "
-                "is drawn a little to the right of the full covariance, which it would else lie on. Error "
+                "is drawn a little to the right of the full covariance, with which it would otherwise coincide. Error "
                 "bars of two standard errors, mostly smaller than the markers. Lines: least squares over the filled "
                 "markers; ± is one standard error, that of the sampled paths (bootstrap) and that of the fit in "
                 "quadrature. Dotted: the path KLs of the table.",
@@ -262,7 +265,7 @@ def draw(numbers: Numbers, file: Path) -> None:
 PATH_KL = Section(
     "path_kl",
     "Path-space KL of every covariance",
-    "How far is the reverse chain from the exact one, on data of which everything is known, and how fast does that "
+    "How far is the reverse chain from the exact one on data whose law is known, and how fast does the distance "
     "fall with the number of steps?",
     measure,
     show,

@@ -177,15 +177,19 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     for law, about in numbers["data"].items():
         rows = [row for row in numbers["rows"] if row["data"] == law]
         sentences += [text for budget in TOLD if (text := at_budget(about["name"], rows, budget))]
-        tables.append(row_table(f"{about['name'].capitalize()}: everything that was measured", about, rows, [METRIC]))
+        tables.append(row_table(f"{capitalised(about['name'])}: everything that was measured", about, rows, [METRIC]))
     sizes = ", ".join(f"{about['size']:,} ({about['name']})" for about in numbers["data"].values())
     groups = len(numbers["rows"][0]["groups"][METRIC])
     caption = (
         f"Mean and standard error over {groups} groups of samples: {sizes}. Less is better; dotted: as many exact "
-        "samples. The diagonal that is known costs nothing here, as if a perfect network had learnt it; a random "
-        "basis makes a Gaussian's nearly constant."
+        "samples. The known diagonal costs nothing here, as if a perfect network had learnt it; in a random basis "
+        "a Gaussian's is nearly constant."
     )
     return Findings(sentences, [Figure(file, "Samples of exact models against model evaluations", caption)], tables)
+
+
+def capitalised(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def at_budget(name: str, rows: list[Row], budget: int) -> str | None:
@@ -201,7 +205,7 @@ def at_budget(name: str, rows: list[Row], budget: int) -> str | None:
         return f"{row['name']}, {row['steps']} steps: {with_error(mean, error)}"
 
     judged = "; ".join(f"{words[verdict(full, other, METRIC)]} {told(other)}" for other in others)
-    of = f"{name.capitalize()}, at most {budget} model evaluations, the best of each family"
+    of = f"{capitalised(name)}, at most {budget} model evaluations, the best of each family"
     return f"{of}: {told(full)}. It is {judged}."
 
 
@@ -237,17 +241,19 @@ def draw(numbers: Numbers, file: Path) -> None:
 SECTION = Section(
     id="exact_samples",
     title="Samples of exact models, at equal model evaluations",
-    question="Where the model makes no error, so that the sampler's is all there is: is the full covariance worth its "
-    "products, beside cheaper covariances and the solvers one would use otherwise?",
+    question="Where the model makes no error, so that only the sampler's is left: is the full covariance worth "
+    "its products, "
+    "compared with cheaper covariances and with the usual solvers?",
     measure=measure,
     show=show,
     remarks=(
-        "For LGS: at both budgets it is ahead of every other stochastic sampler and covariance, and on the "
-        "mixture ahead of everything at the smaller one.",
-        "Against it: DPM-Solver++(2M), which is deterministic and needs no products, is as good on both laws at "
-        "the larger budget, and on the Gaussian at the smaller one.",
-        "K = 1 is enough; K = 3 is worth its evaluations on the Gaussian alone. The node's defaults, with "
-        "products in a part of the steps, need more steps on the Gaussian than on the mixture. Their share of the "
-        "multistep correction was chosen with laws like these in sight, so their rows are no test of it.",
+        "For LGS: on the Gaussian it is ahead of every other stochastic sampler and covariance at both budgets; on the "
+        "mixture it is ahead of everything at the smaller one, and of other stochastic samplers at the larger one.",
+        "Against it: DPM-Solver++(2M), which is deterministic and needs no products, is as good on both laws at the "
+        "larger budget, and on the Gaussian at the smaller one. With fewer evaluations still, it and its SDE are ahead "
+        "on the Gaussian, as they have more steps.",
+        "K = 1 is enough; K = 3 is worth its evaluations on the Gaussian alone. The node's defaults, with products in "
+        "a part of the steps, need more steps on the Gaussian than on the mixture. Their share of the multistep "
+        "correction was chosen with laws like these in sight, so their rows are no test of it.",
     ),
 )

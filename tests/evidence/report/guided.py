@@ -68,10 +68,10 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     return Findings(
         [
             f"Squared Fréchet distances to the law of the class; {numbers['each']} exact samples a class have "
-            f"{distance(numbers['exact'])}. What has no more than these is as good as exact, and not better.",
+            f"{distance(numbers['exact'])}. A distance no larger than this is as good as exact, and not better.",
             *(sentence(numbers, way) for way in WAYS),
-            "In the first two ways the covariance is that of the unguided model, which holds the spread between the "
-            "classes that guidance is to take away; in the denoiser it is the class's own.",
+            "In the first two cases the covariance is that of the unguided model, which includes the spread between "
+            "the classes that guidance should remove; in the denoiser it is the class's own.",
             "The comparison at equal evaluations favours the cheap covariances: trace and diagonal count as known, as "
             "from a network that has learnt them without error. Probes would cost an evaluation each.",
         ],
@@ -147,14 +147,14 @@ def draw(numbers: Numbers, file: Path) -> None:
 GUIDANCE = Section(
     "guidance",
     "Classifier guidance",
-    "Guidance perturbs every step, and the covariance enters twice: does the whole of it bring the chain nearer to "
+    "Guidance perturbs every step, and the covariance enters twice: does the full covariance bring the chain nearer to "
     "the class?",
     measure,
     show,
     remarks=(
-        "Guidance changes every step, so the whole path matters. At equal steps the full covariance is ahead with "
-        "the gradient in the denoiser and at xₜ; with the gradient at the mean the cheaper covariances are.",
-        "Against it: at equal evaluations the full covariance is nowhere ahead, trace and diagonal taken as known "
-        "for nothing.",
+        "Guidance changes every step, so the whole path matters. At equal steps the full covariance is ahead with the "
+        "gradient in the denoiser and at xₜ; with the gradient at the mean the cheaper covariances are.",
+        "Against it: at equal evaluations the full covariance is nowhere ahead, trace and diagonal taken as known at "
+        "no cost. With the gradient in the denoiser it is as good as exact samples, and so is the diagonal.",
     ),
 )

@@ -12,8 +12,8 @@ pictures of the digit, and no guided law is exact. Two of the ways of `evidence.
                in them, and cost as much as the guided denoiser does
     point      scale Sigma g is added to each step's mean, with the Sigma of its noise, that of the unguided model
 
-and beside them ``labels``: the same network, told the digit, which is what guidance tries to replace, and
-``unguided``: told nothing.
+and beside them ``labels``: the same network given the label, which guidance tries to replace, and
+``unguided``: without labels.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ SHARPNESS = 20.0
 METRICS = {
     "kernel": "kernel distance to the digit",
     "sliced": "sliced Wasserstein to the digit",
-    "share": "read as asked",
+    "share": "classified as requested",
     "frechet": "Fréchet distance, all digits",
     "variety": "variety",
 }
@@ -298,7 +298,7 @@ def figures_of(images: Tensor, label: Tensor) -> dict[str, float]:
     return {
         "kernel": float(np.mean(kernel)),
         "sliced": float(np.mean(sliced)),
-        "share": whole.read_as_asked,
+        "share": whole.as_requested,
         "frechet": whole.frechet,
         "variety": whole.variety,
     }
@@ -325,7 +325,7 @@ def measure(run: Run) -> Numbers:
     try:
         _reference()
     except (OSError, RuntimeError, subprocess.CalledProcessError) as problem:
-        raise Unavailable(f"the digits' pictures cannot be had: {problem}") from problem
+        raise Unavailable(f"the digits' pictures are not available: {problem}") from problem
     formulas = [Path(__file__), Path(__file__).with_name("mixture.py")]
     fingerprint = digest(DIGITS, MODEL.diagonal, CLASSIFIER, *formulas, *libraries())
     cases, rows = plan.cases(), {}
@@ -359,7 +359,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     caption = (
         f"The bundled model, {len(numbers['real']['kernel'])} groups of {size} samples from one noise for all, σ from "
         f"{MODEL.sigma_max:g} to {MODEL.sigma_min:g} (Karras), η = 1. Distances are to the held-out pictures of the "
-        "digit that was asked for, means over digits and groups, in the classifier's features and of the pixels; error "
+        "digit that was requested, means over digits and groups, in the classifier's features and of the pixels; error "
         "bars of two standard errors over groups. Dotted: real pictures in groups as large. Dashed: no guidance. "
     )
     cost = (
@@ -371,12 +371,14 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         [
             *(sentence(numbers, *guide) for guide in guides(numbers)),
             *(tally(numbers, metric) for metric in ("kernel", "sliced")),
-            "A few samples far off make the kernel distance, whose kernel is cubic, large; the sliced distance tells "
-            f"digits apart less well: unguided samples, of which {100 * np.mean(unguided['share']):.0f} % are read as "
-            f"asked, have {np.mean(unguided['sliced']):.3f}, real ones {np.mean(numbers['real']['sliced']):.3f}.",
-            "The classifier that guides is the one that judges, but for smoothed corners, without which the guided "
-            "denoiser has no Jacobian: what is read as asked, and distances in its features, flatter guidance. Sliced "
-            "distances and variety, of the pixels, do not know it.",
+            "A few outliers make the kernel distance, whose kernel is cubic, large. The sliced distance "
+            "separates digits "
+            f"less well: unguided samples, {100 * np.mean(unguided['share']):.0f} % of them classified as "
+            "requested, have "
+            f"{np.mean(unguided['sliced']):.3f}, real ones {np.mean(numbers['real']['sliced']):.3f}.",
+            "The classifier that guides also judges, apart from smoothed corners, without which the guided denoiser "
+            "would have no Jacobian: the share that it classifies as requested, and distances in its features, "
+            "flatter guidance. Sliced distances and variety are of pixels and independent of it.",
             "The classifier has seen clean pictures alone and reads the posterior mean: its gradient is that of "
             "log p(y | xₜ) at small noise levels only, and products with the Jacobian in the denoiser take its error "
             "with them.",
@@ -415,7 +417,7 @@ def row_of(numbers: Numbers, way: str, scale: float, covariance: str, steps: int
 def sentence(numbers: Numbers, way: str, scale: float) -> str:
     """What each covariance comes to at equal steps and at equal evaluations, the best first."""
     steps = numbers["steps"][len(numbers["steps"]) // 2]
-    words = f"{title(way, scale).capitalize()}: kernel distance to the digit, and read as asked."
+    words = f"{title(way, scale).capitalize()}: kernel distance to the digit, and classified as requested."
     for within, head in ((False, f"{steps} steps"), (True, f"As many evaluations as {steps} isotropic steps")):
         rows = [
             row_of(numbers, way, scale, covariance, steps_within(way, covariance, steps) if within else steps)
@@ -528,7 +530,7 @@ SECTION = Section(
     "guidance_digits",
     "Classifier guidance of a trained model",
     "With a trained model, guided by a classifier of pictures: does the whole covariance bring samples "
-    "nearer to the digit that was asked for?",
+    "nearer to the digit that was requested?",
     measure,
     show,
     remarks=(

@@ -109,10 +109,10 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     return Findings(
         [
             f"The error of plain Lanczos steps {'stays' if kept else 'does NOT stay'} below the bound in every draw. "
-            f"With each of them it falls by a factor of {decays['plain']} (from σ = {levels}), the bound by "
+            f"Each step reduces it by a factor of {decays['plain']} (from σ = {levels}), the bound by "
             f"{decays['bound']}.",
-            "The bound promises an exponential decay and little else: it knows the smallest and the largest "
-            "eigenvalue alone, and most of those in between are small.",
+            "The bound gives an exponential decay and little more: it depends on the smallest and the largest "
+            "eigenvalue only, and most of those in between are small.",
             f"On the hardest of these steps, {at}, the product's default, the extended recursion, is off by "
             f"{percent('extended', 1)} with K = 1 and {percent('extended', 3)} with K = 3; the plain one by "
             f"{percent('plain', 1)} and {percent('plain', 3)}.",

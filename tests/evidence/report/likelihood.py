@@ -1,7 +1,7 @@
 """How likely held-out pictures are with each covariance of the reverse kernels, in bits per dimension.
 
 As in the tables of Analytic-DPM (arXiv 2201.06503) and OCM-DDPM (arXiv 2406.10808): the bound of `bound`,
-of trained networks that are told nothing of what is in the picture, over the noise levels of the report's samples.
+of trained networks without labels, over the noise levels of the report's samples.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def held_out(data: str) -> Tensor:
 
 
 def denoiser(data: str) -> Digits:
-    """D(x, sigma) of the trained model, told nothing of what is in the picture."""
+    """D(x, sigma) of the trained model, without labels."""
     return Digits(DATA_SETS[data].trained(weights(data)), torch.tensor([UNLABELLED]))
 
 
@@ -157,7 +157,7 @@ def available(plans: tuple[Plan, ...]) -> tuple[list[Plan], list[str]]:
         try:
             held_out(plan.data)
         except (OSError, RuntimeError, subprocess.SubprocessError) as problem:
-            absent.append(f"{plan.data}: not measured, as its images could not be had: {problem}.")
+            absent.append(f"{plan.data}: not measured, because its images are not available: {problem}.")
             continue
         found.append(plan)
         if not learned_diagonal(plan.data).exists():
@@ -329,7 +329,7 @@ def compared(data: str, rows: list[dict]) -> list[str]:
         verdict = (
             f"{difference} fewer than with" if best["more"] > 2 * best["more_error"] else
             f"{difference} more than with" if best["more"] < -2 * best["more_error"] else
-            f"not to be told, by {difference}, from"
+            f"not distinguishable, by {difference}, from"
         )  # fmt: skip
         optimal, full = of["isotropic-optimal"], of["full"]
         sentences.append(
@@ -375,9 +375,9 @@ def fitting(data: str, rows: list[dict]) -> str:
     off = max(of["full"], key=lambda row: abs(math.log(row["fit"])))
     diagonal = next(row for row in of["diagonal"] if row["sigma"] == off["sigma"])
     return (
-        f"{data}, T = {STEPS_AT}: were Σ as large as it should be, v tr Σ⁻¹ + eᵀ Σ⁻¹ e would be d. Furthest from it "
-        f"is the full covariance from σ = {off['sigma']:.3g}, {off['fit']:.3f} d ± {off['fit_error']:.3f}; the "
-        f"diagonal one comes to {diagonal['fit']:.3f} d ± {diagonal['fit_error']:.3f} there."
+        f"{data}, T = {STEPS_AT}: if Σ had the right size, v tr Σ⁻¹ + eᵀ Σ⁻¹ e would be d. The full covariance is "
+        f"furthest from it at σ = {off['sigma']:.3g}, {off['fit']:.3f} d ± {off['fit_error']:.3f}; the "
+        f"diagonal one has {diagonal['fit']:.3f} d ± {diagonal['fit_error']:.3f} there."
     )
 
 

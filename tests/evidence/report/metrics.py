@@ -6,7 +6,7 @@
     coverage          share of real pictures with a generated one among their own neighbours (Naeem et
                       al., arXiv 2002.09797); both from the authors' package ``prdc``, k = 5
     sliced            sliced Wasserstein distance of order 2 (Bonneel et al., 2015) of the pixels, from POT
-    read_as_asked     share that the classifier reads as what was asked for
+    as_requested     share that the classifier reads as what was asked for
     variety           variance among pictures of one kind, real ones' being 1
 
 Recall and coverage compare with as many real pictures as there are generated ones. All depend on how
@@ -37,10 +37,10 @@ METRICS = {
     "recall": "recall",
     "coverage": "coverage",
     "sliced": "sliced Wasserstein",
-    "read_as_asked": "read as asked",
+    "as_requested": "classified as requested",
     "variety": "variety",
 }
-"""Names for people. Of the distances, less is better; of recall, coverage and what is read as asked, more."""
+"""Names for people. Of the distances, less is better; of recall, coverage and what is classified as requested, more."""
 
 
 class Reference(HeldOut):
@@ -67,7 +67,7 @@ class Reference(HeldOut):
         }
         if labels is None:
             return measured
-        return measured | {"read_as_asked": distances.read_as_asked, "variety": distances.variety}
+        return measured | {"as_requested": distances.as_requested, "variety": distances.variety}
 
 
 def neighbours(reference: Tensor, features: Tensor) -> dict[str, float]:

@@ -93,4 +93,4 @@ class Section:
     show: Callable[[Numbers, Path], Findings]
     """Draws figures into a folder and says what the numbers mean. Takes a second, and no models."""
     remarks: tuple[str, ...] = ()
-    """What we conclude from the numbers, and what to keep in mind when reading them; no numbers of its own."""
+    """For the committed evidence: what its authors conclude, and what to keep in mind; no numbers of its own."""

@@ -61,12 +61,12 @@ def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampl
 _defaults, _recommended = lgs.Options().as_dict(), lgs.Options.recommended().as_dict()
 SHIPPED = covariance(
     "lgs",
-    "LGS as shipped",
+    "LGS, node defaults",
     FULL,
     covariance="lanczos",
     **{name: value for name, value in _recommended.items() if value != _defaults[name]},
 )
-"""What the node starts with."""
+"""The node's defaults."""
 
 SAMPLERS = (
     covariance("lanczos-k1", "LGS, K = 1, η = 1", FULL, covariance="lanczos", lanczos_steps=1),

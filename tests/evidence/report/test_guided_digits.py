@@ -162,7 +162,7 @@ def test_without_a_scale_it_is_the_unguided_model(guide, way, covariance):
 
 
 @pytest.mark.parametrize(("way", "covariance"), [("denoiser", "isotropic"), ("point", "full")])
-def test_guidance_raises_the_share_that_is_read_as_asked(guide, way, covariance):
+def test_guidance_raises_the_share_that_is_as_requested(guide, way, covariance):
     """Of 40 unguided samples more than 15 would be by a chance of one in a million."""
     label = torch.arange(40) % 10
 
@@ -253,7 +253,7 @@ def test_without_pictures_nothing_but_the_reason_comes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(guided_digits, "_reference", none)
 
-    with pytest.raises(Unavailable, match="the digits' pictures cannot be had: npm: expected it on the PATH"):
+    with pytest.raises(Unavailable, match="the digits' pictures are not available: npm: expected it on the PATH"):
         guided_digits.measure(Run(tmp_path))
 
 

@@ -430,7 +430,7 @@ def test_the_page_says_who_is_ahead_and_shows_it(numbers, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "verdict"), [(0.5, "0.5000 ± 0.0200 fewer"), (-0.5, "0.5000 ± 0.0200 more"), (0.01, "not to be told")]
+    ("more", "verdict"), [(0.5, "0.5000 ± 0.0200 fewer"), (-0.5, "0.5000 ± 0.0200 more"), (0.01, "not distinguishable")]
 )
 def test_a_worse_bound_is_said_to_be_worse(more, verdict):
     row = {"data": "digits", "T": 5, "error": 0.1, "more_error": 0.02, "decoder": 1.0, "prior": 0.0, "probe_error": 0.0}

@@ -76,7 +76,7 @@ def test_real_digits_do_best_and_noise_does_badly(reference):
     assert real["recall"] > 0.8 and far["recall"] < 0.1
     assert real["coverage"] > 0.85 and far["coverage"] < 0.1
     assert 5 * real["sliced"] < far["sliced"]
-    assert real["read_as_asked"] > 0.98 and far["read_as_asked"] < 0.3
+    assert real["as_requested"] > 0.98 and far["as_requested"] < 0.3
     assert real["variety"] == pytest.approx(1, abs=0.1)
 
 

@@ -59,11 +59,11 @@ def test_a_model_that_is_told_nothing_is_not_asked_what_it_drew():
     options = {"covariance": "isotropic"}
     told, untold = (trained.measured_group(data, "lgs", options, 3, 0, 20, "") for data in ("digits", "any-digit"))
     assert told["metrics"].keys() == compared.METRICS.keys()
-    assert untold["metrics"].keys() == compared.METRICS.keys() - {"read_as_asked", "variety"}
+    assert untold["metrics"].keys() == compared.METRICS.keys() - {"as_requested", "variety"}
     assert untold["metrics"]["frechet"] != told["metrics"]["frechet"]
 
     one = row("isotropic", CHEAP, 3, 3, [1.0, 2.0])
-    one["groups"] |= {"read_as_asked": [], "variety": []}
+    one["groups"] |= {"as_requested": [], "variety": []}
     assert compared._table({"name": "Any digit", "real": one["groups"]}, [one]).rows[0][-2:] == ("", "")
 
 
@@ -121,7 +121,7 @@ def test_without_npm_nothing_but_the_reason_comes(tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "_reference", no_npm)
     monkeypatch.setattr(trained, "FULL", PLAN)
 
-    with pytest.raises(Unavailable, match="Digits: its pictures cannot be had: npm: expected it on the PATH"):
+    with pytest.raises(Unavailable, match="Digits: its pictures are not available: npm: expected it on the PATH"):
         trained.measure(Run(tmp_path))
 
 

@@ -1,7 +1,7 @@
 """Samples of trained models against held-out pictures: every covariance, and what one would use otherwise.
 
-Digits with the bundled model, told which to draw or not, and CIFAR-10; each kind of thing is asked for equally
-often. Told nothing, a model has more to decide, and its posteriors are wider.
+Digits with the bundled model, with labels and without, and CIFAR-10; each kind of thing is requested equally
+often. Without labels a model has more to decide, and its posteriors are wider.
 
 Measured group by group, of 1,000 samples each, for error bars; few steps first, so that a run that is stopped
 has the rows that matter most and cost least.
@@ -39,7 +39,7 @@ BATCH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A trained model, what it is told, and the noise levels that it is sampled over."""
+    """A trained model, whether it has labels, and the noise levels that it is sampled over."""
 
     name: str
     data: str
@@ -50,7 +50,7 @@ class Model:
     sigma_max: float
     sigma_min: float
     labelled: bool = True
-    """It is told what to draw."""
+    """It is given the label of what to draw."""
 
     def sigmas(self, steps: int) -> Tensor:
         return karras_sigmas(steps, self.sigma_max, self.sigma_min)
@@ -228,14 +228,14 @@ def measured_real(data: str, size: int, most: int, fingerprint: str) -> dict[str
 
 
 def data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
-    """What the samples of this data set are measured against; raises `Unavailable` if they cannot be had."""
+    """What the samples of this data set are measured against; raises `Unavailable` if there is none."""
     model = MODELS[data]
     if not model.weights.exists():
         raise Unavailable(f"{model.weights}: expected the trained model; train it with models.train_denoiser")
     try:
         reference = _reference(data)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as problem:
-        raise Unavailable(f"its pictures cannot be had: {problem}") from problem
+        raise Unavailable(f"its pictures are not available: {problem}") from problem
     real = run.cached(measured_real)(data, plan.size, plan.groups, digest(CLASSIFIERS[model.data].weights))
     return {"name": model.name, "reference": len(reference.reference), "real": real}
 

@@ -5,7 +5,7 @@ noise; the number of steps is the largest with which a trajectory stays within t
 fewer may be better for some. Settings are tuned by successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all
 with a few samples, the best of them with more and with every factor, from the same noise. What is best is then drawn
 anew and measured against the other half of the held-out pictures, beside what one would use otherwise: what is reported
-has not been chosen for. All but the node's own setting: that was chosen by hand with rounds of this in sight.
+has not been chosen for. All but the node's defaults: that was chosen by hand with rounds of this in sight.
 
 The factor is Karras et al.'s S_noise (arXiv 2206.00364, section 4), above 1 since a trained denoiser takes away a
 little too much noise. k-diffusion's stochastic samplers have it too, and it is tuned for them in the same way.
@@ -66,7 +66,7 @@ QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, (1.0,), 1),), groups=2, size
 
 
 def settings(etas: tuple[float, ...]) -> list[Sampler]:
-    """Every setting that is tried; what the node starts with is `SHIPPED`."""
+    """Every setting that is tried; the node's defaults are `SHIPPED`."""
     tried = [
         covariance(
             f"eta {eta:g}, K = {k}, sigma {low:g} to {high:g}, {other_steps}",
@@ -226,14 +226,14 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         known = {row["id"]: row for row in rows}
         about = f"{numbers['data'][case['data']]['name']}, {case['budget']} model evaluations"
         said = {
-            "the node's own setting": SHIPPED.id,
+            "the node's defaults": SHIPPED.id,
             "the setting for all": numbers["for_all"],
             "the best setting for this": case["id"],
         }
         for id in dict.fromkeys(said.values()):
             if id in known:
                 words = " and ".join(what for what, of in said.items() if of == id)
-                sentences.append(f"{about}, {words} ({told(known[id])}): {against(known[id], rows)}.")
+                sentences.append(f"{about}, {words} ({described(known[id])}): {against(known[id], rows)}.")
     sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
     file = folder / "defaults.png"
     draw(numbers, file)
@@ -252,12 +252,12 @@ def against(mine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     judged: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for row in rows:
         if row["family"] != FULL:
-            judged[verdict(mine, row, "frechet")].append(told(row))
+            judged[verdict(mine, row, "frechet")].append(described(row))
     words = {1: "better than", 0: "level with", -1: "worse than"}
     return "; ".join(f"{words[outcome]} {', '.join(names)}" for outcome, names in judged.items() if names)
 
 
-def told(row: dict[str, Any]) -> str:
+def described(row: dict[str, Any]) -> str:
     mean, error = mean_and_error(row["groups"]["frechet"])
     return f"{row['name']}, {row['steps']} steps: {mean:.3f} ± {error or 0:.3f}"
 
@@ -317,7 +317,7 @@ SECTION = Section(
     id="defaults",
     title="The settings that pay best",
     question="With which settings does the full covariance give most for 10 and for 20 model evaluations, and is that "
-    "more than what one would use otherwise gives?",
+    "better than the usual samplers?",
     measure=measure,
     show=show,
     remarks=(

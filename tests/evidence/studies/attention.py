@@ -39,7 +39,7 @@ CASES = {
 def attention_cost(rounds: int) -> list[dict]:
     """A row for each case and way: the ratio to the fused kernel's time, and the most memory held on top of the inputs.
 
-    The two are timed in turn; the ratio is the median of the pairs'. A way that cannot be had has a ``note`` instead.
+    The two are timed in turn; the ratio is the median of the pairs'. What is not available has a ``note`` instead.
     """
     rows = []
     with torch.no_grad(), forward_ad.dual_level():

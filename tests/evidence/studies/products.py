@@ -195,7 +195,7 @@ def _pictures(batches: int) -> list[dict]:
             first = images
         found = held_out.distances(images, asked.repeat(batches))
         rows.append({"name": name, "images": len(images), "frechet": found.frechet, "kernel": found.kernel})
-        rows[-1] |= {"read_as_asked": found.read_as_asked, "variety": found.variety}
+        rows[-1] |= {"as_requested": found.as_requested, "variety": found.variety}
         rows[-1]["distance"] = (norm(images - first) / norm(first)).mean().item()
     return rows
 
@@ -242,7 +242,7 @@ def describe(study: dict) -> str:
     for key, rows in _by(study["noise"], "dtype", "sigma", "lanczos_steps").items():
         noise.append([*map(str, key), *(row["error"] for row in rows)])
     noise.sort(key=lambda line: line[0])
-    names = ["name", "images", "frechet", "kernel", "read_as_asked", "variety", "distance"]
+    names = ["name", "images", "frechet", "kernel", "as_requested", "variety", "distance"]
     columns = ["forward", "one-sided: rule", "best", "central: rule", "best"]
     tables = (
         _table(STEPS, ["model", "dtype", "v", "sigma", "reach", *columns], steps),
@@ -331,7 +331,7 @@ def noise_and_pictures(study: dict) -> list[Table]:
         noise.append((dtype, str(steps), *(f"{max(row['error'] for row in of[kind,]):.2%}" for kind in KINDS)))
     pictures = [
         (row["name"], str(row["images"]), f"{row['frechet']:.3f}", f"{row['kernel']:z.4f}")
-        + (f"{row['read_as_asked']:.1%}", f"{row['variety']:.2f}", f"{row['distance']:.3f}")
+        + (f"{row['as_requested']:.1%}", f"{row['variety']:.2f}", f"{row['distance']:.3f}")
         for row in study["pictures"]
     ]
     head = ("", "digits", "Fréchet", "kernel", "classified as requested", "variety", "distance from the first row's")

@@ -72,5 +72,5 @@ def table(rows: list[dict]) -> Table:
         (row["case"], row["lanczos"], str(row["evaluations"]), f"{row['frechet']:.3f}", f"{row['kernel']:.4f}")
         for row in rows
     ]
-    head = ("asked for", "Lanczos steps at", "evaluations", "Fréchet distance", "kernel distance")
+    head = ("label", "Lanczos steps at", "evaluations", "Fréchet distance", "kernel distance")
     return Table(f"{STEPS} steps, K = 1 in one range of noise levels, isotropic steps elsewhere", head, cells)
