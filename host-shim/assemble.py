@@ -2,6 +2,9 @@
 
     python host-shim/assemble.py --libraries target/release
 
+The sources, ``host-shim/comfyui/``, are laid out as the folder is. What comes to them is ``bin/``, the licences, and
+the English help pages once more under the names that the front end looks for in other languages.
+
 What is in the folder is what is tested, what ``make build`` installs into ``.venv`` (by a ``.pth``
 file that points at it), and what a user copies into ComfyUI's ``custom_nodes``.
 """
@@ -18,6 +21,8 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LINKED = {"lgs": ROOT / "host-shim" / "lgs", "manifests": ROOT / "manifests"}
+"""What is a symbolic link in host-shim/comfyui/, and a folder here. A checkout on Windows may have text files there."""
 PREFIX, SUFFIX = {"win32": ("", ".dll"), "darwin": ("lib", ".dylib")}.get(sys.platform, ("lib", ".so"))
 
 
@@ -52,15 +57,13 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    shutil.copytree(ROOT / "host-shim" / "comfyui", fresh, ignore=ignored)
-    for package in ("lgs", "batch"):
-        shutil.copytree(ROOT / "host-shim" / package, fresh / package, ignore=ignored)
-    shutil.copytree(ROOT / "manifests", fresh / "manifests", ignore=shutil.ignore_patterns("engines.json"))
+    pack = ROOT / "host-shim" / "comfyui"
+    shutil.copytree(pack, fresh, ignore=lambda at, names: {*ignored(at, names), *(LINKED if Path(at) == pack else ())})
+    for name, source in LINKED.items():
+        shutil.copytree(source, fresh / name, ignore=ignored)
+    (fresh / "manifests" / "engines.json").unlink()  # of engines that can be built; bin/ has that of those that are
     for page in (fresh / "web" / "docs").glob("*/en.md"):
         shutil.copy2(page, page.parent.with_suffix(".md"))  # what the front end shows for all other languages
-    (fresh / "models").mkdir()
-    for weights in ("digits.safetensors", "digits-diagonal.safetensors"):
-        shutil.copy2(ROOT / "tests" / "models" / weights, fresh / "models")
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         shutil.copy2(ROOT / licence, fresh)
     (fresh / "bin").mkdir()

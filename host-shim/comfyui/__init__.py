@@ -11,11 +11,11 @@ from pathlib import Path
 
 from comfy_api.latest import ComfyExtension, io
 
-from .covariance import LGSCovariance
-from .demo_model import LGSDemoModel
-from .load_diagonal import LGSLoadDiagonal
-from .report import LGSReport
-from .sampler import LGSSampler
+from .nodes.covariance import LGSCovariance
+from .nodes.demo_model import LGSDemoModel
+from .nodes.load_diagonal import LGSLoadDiagonal
+from .nodes.run_report import LGSReport
+from .nodes.sampler import LGSSampler
 
 WEB_DIRECTORY = "./web"
 """Served by ComfyUI: help pages, as docs/NODE/LANGUAGE.md."""

@@ -6,14 +6,47 @@
 (batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`,
 `principal_components`, `Options`, `Record`, `load_diagonal`, `info`; every error of ours is an `Error`.
 
-The package is a thin layer over the native library beside it, which is loaded when first needed.
+The package is a thin layer over the native library beside it. Both that library and torch are loaded
+when first needed: `lgs.batch` runs without either.
+
+    sampling.py, options.py, errors.py     the API
+    record.py, summary.py, plot.py         what a run was like: kept, in words, as a picture
+    diagonal.py, digits.py                 networks: the learned diagonal, the bundled model
+    installation.py                        what is installed here
+    batch/                                 headless batches of ComfyUI
+    _ffi/, _torch/                         the C interface; what is private to torch
 """
 
-from ._sampling import info, jvp, principal_components, reverse_noise, sample
-from .diagonal import load_diagonal
-from .errors import EngineError, Error, InternalError, InvalidArgument, InvalidType, ModelOutputError, TorchError
-from .options import Options
-from .record import Record
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .diagonal import load_diagonal
+    from .errors import EngineError, Error, InternalError, InvalidArgument, InvalidType, ModelOutputError, TorchError
+    from .installation import info
+    from .options import Options
+    from .record import Record
+    from .sampling import jvp, principal_components, reverse_noise, sample
+
+_MODULE_OF = {
+    "EngineError": "errors",
+    "Error": "errors",
+    "InternalError": "errors",
+    "InvalidArgument": "errors",
+    "InvalidType": "errors",
+    "ModelOutputError": "errors",
+    "Options": "options",
+    "Record": "record",
+    "TorchError": "errors",
+    "info": "installation",
+    "jvp": "sampling",
+    "load_diagonal": "diagonal",
+    "principal_components": "sampling",
+    "reverse_noise": "sampling",
+    "sample": "sampling",
+}
 
 __all__ = [
     "EngineError",
@@ -32,3 +65,15 @@ __all__ = [
     "reverse_noise",
     "sample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

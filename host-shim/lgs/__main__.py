@@ -1,18 +1,37 @@
-"""``python -m lgs info``: what is installed here and whether it works, as JSON."""
+"""The command line: ``python -m lgs``, or ``python path/to/lgs`` from anywhere.
+
+info     what is installed here and whether it works, as JSON
+batch    one ComfyUI workflow over many seeds and settings: see `lgs.batch`
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from pathlib import Path
+
+HERE = Path(__file__).absolute().parent
+
+if not __package__:  # the folder was run, and is the first place that modules are looked for in
+    sys.path[0] = str(HERE.parent)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lgs", description="Full-covariance diffusion sampling.")
+    # As it was called, so that the examples in the help text run.
+    called = f"python {shlex.quote(sys.argv[0])}" if Path(sys.argv[0]).is_dir() else "python -m lgs"
+    parser = argparse.ArgumentParser(prog=called, description="Full-covariance diffusion sampling.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print versions, engine, torch and devices as JSON")
-    parser.parse_args()
-    from . import info
+    commands.add_parser("batch", help="run one ComfyUI workflow over many seeds and settings", add_help=False)
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["batch"]:  # its own arguments, which may hold a -- and what follows
+        from lgs.batch.command import main as batch
+
+        return batch(arguments[1:], f"{called} batch")
+    parser.parse_args(arguments)
+    from lgs.installation import info
 
     answer = info()
     json.dump(answer, sys.stdout, indent=2)

@@ -3,7 +3,7 @@
 Source: Ou et al., "Improving Probabilistic Diffusion Models With Optimal Diagonal Covariance
 Matching" (arXiv 2406.10808). A small network beside the model predicts d(x, sigma) = diag J, with
 J = dD/dx; the posterior covariance of a variance exploding process is sigma^2 J. It is trained on
-unbiased probes of the model's own Jacobian: ``tests/models/train_diagonal.py``.
+unbiased probes of the model's own Jacobian: ``train_diagonal.py`` among the tests.
 
 `DiagonalNetwork` is the network, `load_diagonal` reads one from its safetensors file, and the
 `Diagonal` that it gives is what `lgs.sample` takes.
@@ -28,7 +28,7 @@ FREQUENCIES = 8
 """Of the Fourier features of ln(sigma)."""
 
 FIXED = {"format": "lgs-diagonal", "version": "1", "process": "ve", "output": "diagonal of dD/dx"}
-"""What the metadata of every file of this version say."""
+"""In the metadata of every file of this version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class DiagonalNetwork(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """diag J and D, like x (batch, channels, height, width); sigma (batch,), labels (batch,) integers.
 
-        D, the posterior mean, is a by-product of training: features that tell the mean tell the
+        D, the posterior mean, is a by-product of training: features that predict the mean predict the
         variance, and the mean can be learnt without noise.
         """
         phase = sigma.log()[:, None] * (math.pi / 8) * torch.arange(1, FREQUENCIES + 1, device=x.device)
@@ -236,7 +236,7 @@ def _read(file: Path) -> DiagonalNetwork:
             for name in sorted(expected.keys() | found.keys()):
                 asked, got = expected.get(name), found.get(name)
                 if asked != got:
-                    raise ValueError(f"expected {_shape(asked)} {name}, as its metadata say, got {_shape(got)}")
+                    raise ValueError(f"expected {_shape(asked)} {name}, as its metadata says, got {_shape(got)}")
             weights = {name: tensors.get_tensor(name) for name in expected}
     except SafetensorError as problem:
         raise ValueError(f"expected a safetensors file, got one that cannot be read as such ({problem})") from problem

@@ -1,7 +1,7 @@
 """The bundled model: handwritten digits, class-conditional, in pixels, at 32 x 32.
 
 A real diffusion model small enough to ship, so that the sampler can be tried, tested and
-shown with nothing downloaded. It was trained on MNIST by ``tests/models/train_denoiser.py``.
+shown with nothing downloaded. How it was trained: ``models/digits.md`` beside its weights.
 
 `DigitUNet` is the bare network F, with the call signature ComfyUI gives its diffusion models;
 `Digits` puts EDM's preconditioning around it and is a k-diffusion denoiser, D(x, sigma).

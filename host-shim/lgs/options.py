@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import _native
+from ._ffi import library
 from .errors import InvalidArgument, InvalidType
 
 
 class Options:
-    """Options of `lgs.sample` and `lgs.reverse_noise`; immutable, one attribute for each.
+    """Options of `lgs.sample` and its kin; immutable, one attribute for each.
 
     The defaults are the method as its paper has it; `recommended` gives settings that cost less.
 
@@ -87,23 +87,26 @@ class Options:
     `lgs.InvalidArgument` (a ValueError) for a value out of range.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_json", "_values")
 
     def __init__(self, **values: Any):
-        lib = _native.library()
+        lib = library()
         checked = lib.text(lib.api.options_check, _encode(values))
-        object.__setattr__(self, "_values", json.loads(checked))
+        self._hold(checked.encode(), json.loads(checked))
+
+    def _hold(self, text: bytes, values: dict[str, Any]) -> None:
+        object.__setattr__(self, "_json", text)
+        object.__setattr__(self, "_values", values)
 
     @classmethod
     def recommended(cls, **values: Any) -> Options:
-        """The defaults of the node LGS Sampler, but for ``values``.
+        """The defaults of the LGS Sampler node, with ``values`` in place of some.
 
         `Options()` is the method as its paper has it; these were tuned for few model evaluations on
         trained models (``make report``, section ``defaults``).
         """
-        nodes = json.loads(_native.library().api.manifest())["nodes"]
-        inputs = next(node["inputs"] for node in nodes if node["id"] == "LGSSampler")
-        return cls(**{entry["id"]: entry["recommended"] for entry in inputs if "recommended" in entry} | values)
+        recommended = {entry["id"]: entry["recommended"] for entry in library().options if "recommended" in entry}
+        return cls(**recommended | values)
 
     @classmethod
     def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
@@ -121,7 +124,26 @@ class Options:
         return dict(self._values)
 
     def as_json(self) -> bytes:
-        return json.dumps(self._values).encode()
+        """Every option, as the library takes them."""
+        return self._json
+
+    @property
+    def products(self) -> int:
+        """Jacobian-vector products that ``covariance`` takes in each step that it is for, at most: 0 where the
+        model is evaluated once a step. The node manifest says which option is their number."""
+        covariance = next(entry for entry in library().options if entry["id"] == "covariance")
+        counted_by = covariance["products"].get(self._values["covariance"])
+        return 0 if counted_by is None else self._values[counted_by]
+
+    def _with(self, **changes: Any) -> Options:
+        """These options with some changed, unchecked: values of the right type, which the library checks when it
+        is called."""
+        values = self._values | changes
+        if values == self._values:
+            return self
+        derived = object.__new__(Options)
+        derived._hold(json.dumps(values).encode(), values)
+        return derived
 
     def __getattr__(self, name: str) -> Any:
         try:

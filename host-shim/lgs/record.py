@@ -1,4 +1,4 @@
-"""What a trajectory was like, step by step, kept to be looked at: see `lgs.report` for words and pictures."""
+"""A record of a trajectory, step by step. `lgs.summary` puts it into words, `lgs.plot` draws it."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class Step:
 
 
 class Record:
-    """A callback for `lgs.sample` that keeps what it is told, but for x and the posterior mean.
+    """A callback for `lgs.sample` that keeps what each step reports, except x and the posterior mean.
 
-        from lgs import report
+        from lgs import summary
 
         record = lgs.Record()
         lgs.sample(denoise, x, sigmas, options, callback=record)
-        print(report.table(record))
+        print(summary.table(record))
 
-    One record is for one trajectory, and its clock starts when it is made. ``about``: what else there
-    is to say of the run, by name; it is printed with the table.
+    One record is for one trajectory, and its clock starts when it is made. ``about``: anything else about
+    the run, by name; it is printed with the table.
     """
 
     def __init__(self, about: Mapping[str, Any] | None = None):
@@ -92,7 +92,7 @@ class Record:
         self._time = now
 
     def expect_steps(self) -> None:
-        """That there is something to show."""
+        """Raises `lgs.InvalidArgument` where there is nothing to show."""
         if not self.steps:
             raise InvalidArgument(
                 "record: expected the record of a run, got one without steps. Give it to lgs.sample as its callback."

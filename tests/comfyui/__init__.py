@@ -10,7 +10,5 @@ COMFYUI_LGS_PACK  the folder that goes into custom_nodes (default: dist/comfyui-
     server.py   starts and stops ComfyUI on a loopback port, in a folder of its own
     client.py   what a ComfyUI front end does: posts a graph, follows it over the websocket
     graphs.py   variations of the shipped example graph, and the same mathematics in plain PyTorch
-    editor_format.py  the two formats of a workflow, as the front end turns one into the other
-    examples.py  the shipped example workflows, and the program that writes their files
-    tiny_models a second node pack: ComfyUI's own network architectures, tiny, with random weights
+    tiny_models  a second node pack: ComfyUI's own network architectures, tiny, with random weights
 """

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from batch.errors import BatchError
+from lgs.batch.errors import BatchError
 
 from . import graphs
 from .client import Client

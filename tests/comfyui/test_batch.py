@@ -36,7 +36,7 @@ class Batch:
         self.out = folder / "out"
 
     def start(self, *arguments: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "batch", str(self.workflow), "--out", str(self.out), *arguments]
+        command = [sys.executable, "-m", "lgs", "batch", str(self.workflow), "--out", str(self.out), *arguments]
         return interruptible.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, *arguments: str) -> tuple[int, str]:

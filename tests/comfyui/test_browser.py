@@ -5,6 +5,7 @@ What it looked like is in ``out/browser/``, by ComfyUI's version.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -184,6 +185,21 @@ def test_nodes_picture_and_report(editor: Editor, comfy: Client):
     editor.wait_for_pictures(REPORT, [], count=1)
     assert editor.of(REPORT, "[node.imgs[0].naturalWidth, node.imgs[0].naturalHeight]") == [1200, 960]
     editor.keep("picture and report")
+
+
+def test_a_graph_that_was_saved_with_old_names(editor: Editor):
+    """By position, as the page has the values of a node: under the names of now, and the same values."""
+    saved = json.loads((Path(__file__).with_name("saved_graphs") / "editor.json").read_text(encoding="utf-8"))
+    editor.page.evaluate(f"saved => {APP}.loadGraphData(saved)", saved)
+    editor.settle()
+    posted = editor.page.evaluate(f"async () => (await {APP}.graphToPrompt()).output")
+    [sampler] = [node["inputs"] for node in posted.values() if node["class_type"] == SAMPLER]
+    [node] = [node for node in saved["nodes"] if node["type"] == SAMPLER]
+    names = [entry["name"] for entry in node["inputs"] if "widget" in entry]
+    assert "lanczos_min_sigma" in names and "lanczos_min_sigma" not in sampler
+    now = [name.replace("lanczos_m", "covariance_m") for name in names]
+    assert {name: sampler[name] for name in now} == dict(zip(now, node["widgets_values"], strict=True))
+    editor.keep("old names")
 
 
 def test_stop_in_the_middle_and_again(editor: Editor):

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 import lgs
+from example_workflows import declared
+from example_workflows.editor_format import to_api
+from example_workflows.thumbnails import put_input, right_half
 
-from . import examples
 from .client import Client
-from .editor_format import to_api
 from .graphs import SAMPLER, assert_read, shipped, with_inputs, with_node
 from .server import ComfyServer
 
-NAMES = ["lgs_demo_digits", *examples.EXAMPLES]
+NAMES = ["lgs_demo_digits", *declared.EXAMPLES]
 ROUNDING = 1.0
 """Grey levels that an untouched pixel may differ by: saved, loaded and saved again."""
 
@@ -67,10 +68,10 @@ def test_links_agree_with_the_nodes(comfy: Client, name: str):
     assert sorted(ends) == sorted(link[0] for link in workflow["links"])
 
 
-@pytest.mark.parametrize("name", examples.EXAMPLES)
+@pytest.mark.parametrize("name", declared.EXAMPLES)
 def test_files_are_what_is_declared(infos: dict, pack: Path, name: str):
-    declared, _ = examples.EXAMPLES[name]
-    assert shipped(pack, name) == examples.complete(infos, declared()), "run python -m comfyui.examples again"
+    graph, _ = declared.EXAMPLES[name]
+    assert shipped(pack, name) == declared.complete(infos, graph()), "run python -m example_workflows again"
 
 
 def test_the_digits(comfy: Client, pack: Path):
@@ -86,47 +87,47 @@ def test_the_digits(comfy: Client, pack: Path):
 
 
 def test_the_report(comfy: Client, pack: Path):
-    run = comfy.run(examples.with_digits(shipped(pack, "lgs_report"), "2684"))
-    assert comfy.picture(run.outputs[examples.REPORT]["images"][0]).size == (1200, 960)
-    assert run.outputs[examples.TEXT]["text"][0].startswith("12 steps, ")
+    run = comfy.run(declared.with_digits(shipped(pack, "lgs_report"), "2684"))
+    assert comfy.picture(run.outputs[declared.REPORT]["images"][0]).size == (1200, 960)
+    assert run.outputs[declared.TEXT]["text"][0].startswith("12 steps, ")
     assert_read(run.images, "2684")
 
 
 def test_the_covariance(comfy: Client, server: ComfyServer, pack: Path):
-    examples.put_input(server, comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0])
-    run = comfy.run(examples.with_digits(shipped(pack, "lgs_covariance"), "7"))
+    put_input(server, comfy.run(declared.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0])
+    run = comfy.run(declared.with_digits(shipped(pack, "lgs_covariance"), "7"))
     assert run.outcome == "execution_success", run.details
-    for node in (examples.DEVIATION, examples.COMPONENTS, examples.DRAWN):
+    for node in (declared.DEVIATION, declared.COMPONENTS, declared.DRAWN):
         assert run.outputs[node]["images"], node
-    assert "Standard deviation" in run.outputs[examples.TEXT]["text"][0]
+    assert "Standard deviation" in run.outputs[declared.TEXT]["text"][0]
 
 
 def test_from_noise(comfy: Client, pack: Path):
-    graph = examples.with_digits(shipped(pack, "lgs_txt2img"), "0123456789")
+    graph = declared.with_digits(shipped(pack, "lgs_txt2img"), "0123456789")
     assert_read(comfy.run(with_inputs(graph, noise_seed=5)).images, "0123456789")
 
 
 def test_from_an_image(comfy: Client, server: ComfyServer, pack: Path):
-    start = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
-    examples.put_input(server, start)
-    graph = with_inputs(examples.with_digits(shipped(pack, "lgs_img2img"), "2"), noise_seed=5)
+    start = comfy.run(declared.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
+    put_input(server, start)
+    graph = with_inputs(declared.with_digits(shipped(pack, "lgs_img2img"), "2"), noise_seed=5)
     little, much = (comfy.run(with_inputs(graph, denoise=denoise)).images[0] for denoise in (0.2, 0.9))
     assert (little - start).norm() < 0.2 * start.norm() < (much - start).norm()
 
 
 def test_behind_a_mask(comfy: Client, server: ComfyServer, pack: Path):
-    start = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
-    mask = examples.right_half(start)
-    examples.put_input(server, start, mask)
-    graph = examples.with_digits(shipped(pack, "lgs_inpaint"), "7")
+    start = comfy.run(declared.with_digits(shipped(pack, "lgs_txt2img"), "7")).images[0]
+    mask = right_half(start)
+    put_input(server, start, mask)
+    graph = declared.with_digits(shipped(pack, "lgs_inpaint"), "7")
     painted = comfy.run(with_inputs(graph, noise_seed=3)).images[0]
     assert (painted - start)[~mask].abs().max() <= ROUNDING
     assert (painted - start)[mask].abs().max() > 50
 
 
 def test_samplers_side_by_side(comfy: Client, pack: Path):
-    beside = comfy.run(examples.with_digits(shipped(pack, "lgs_compare_samplers"), "2684")).images
-    alone = comfy.run(examples.with_digits(shipped(pack, "lgs_txt2img"), "2684")).images
+    beside = comfy.run(declared.with_digits(shipped(pack, "lgs_compare_samplers"), "2684")).images
+    alone = comfy.run(declared.with_digits(shipped(pack, "lgs_txt2img"), "2684")).images
     euler, dpmpp, lgs = beside.split(32, dim=2)
     assert torch.equal(lgs, alone)
     for one, other in ((euler, dpmpp), (dpmpp, lgs), (euler, lgs)):

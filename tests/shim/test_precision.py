@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import lgs
-from lgs import _precision
+from lgs._arguments import as_computed
 
 
 class OnGPU:
@@ -42,10 +42,10 @@ def test_tensor_float_32_is_float16(monkeypatch, settings, capability, convoluti
         ("float32", torch.float64, "float32"),
     ]:
         options = lgs.Options(precision=precision, eta=0.5)
-        computed = _precision.as_computed(options, OnGPU(dtype))
+        computed = as_computed(options, OnGPU(dtype))
         assert computed.precision == expected and computed.eta == 0.5
 
 
 def test_a_cpu_computes_in_what_it_says():
     options = lgs.Options()
-    assert _precision.as_computed(options, torch.zeros(1)) is options
+    assert as_computed(options, torch.zeros(1)) is options

@@ -1,0 +1,1 @@
+"""The bundled digit model as ComfyUI's MODEL and VAE."""

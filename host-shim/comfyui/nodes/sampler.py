@@ -1,0 +1,121 @@
+"""LGS Sampler: a SAMPLER for SamplerCustom and SamplerCustomAdvanced."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from comfy.samplers import KSAMPLER
+from comfy_api.latest import io
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .. import lgs
+from ..host.guided_model import denoiser, model_of, noise_sampler, refuse_reused_answers, with_model
+from ..lgs._ffi.engine import engine
+from ..lgs.diagonal import Diagonal
+from .progress import EvaluationProgress
+from .run_history import Run, fingerprint, new_history
+from .schema import node_schema, with_old_names
+
+
+class LGSSampler(io.ComfyNode):
+    """The node. Its inputs are the options of `lgs.Options` that the model does not decide."""
+
+    @classmethod
+    def INPUT_TYPES(cls, *args, **kwargs):
+        """The schema's, and the old names of options, which graphs of earlier versions post.
+
+        ComfyUI validates a posted graph by this, and silently drops inputs that are not in it. The editor gets the
+        schema alone, so that it does not show them.
+        """
+        return with_old_names("LGSSampler", super().INPUT_TYPES(*args, **kwargs))
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema("LGSSampler", beside="KSamplerSelect")
+
+    @classmethod
+    def execute(cls, diagonal: Diagonal | None = None, **inputs) -> io.NodeOutput:
+        # What is wrong is reported here, by the node that holds it, not while sampling.
+        engine()
+        options = lgs.Options(**inputs)
+        if options.covariance == "diagonal-learned" and diagonal is None:
+            raise ValueError(
+                "diagonal: covariance diagonal-learned needs a network for the diagonal, and none is connected. "
+                "Connect Load Diagonal Covariance, or choose diagonal, which needs none."
+            )
+        asked = {"options": options, "diagonal": diagonal, "runs": new_history()}
+        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options=asked))
+
+
+@torch.no_grad()
+def sample_lgs(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict | None = None,
+    callback: Callable[[dict], None] | None = None,
+    disable: bool | None = None,
+    *,
+    options: lgs.Options,
+    diagonal: Diagonal | None = None,
+    runs: deque[Run] | None = None,
+) -> Tensor:
+    """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
+
+    ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
+    progress bar and preview; ``disable`` hides the bar on the console; ``options`` are those of the node;
+    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run.
+    """
+    if len(sigmas) < 2:
+        return x
+    extra_args = {} if extra_args is None else extra_args
+    base_model = model.inner_model.inner_model
+    model_sampling = base_model.model_sampling
+    options = with_model(options, base_model)
+    if options.products:
+        refuse_reused_answers(extra_args, "LGS Sampler", "Remove that node, or set the input covariance to isotropic.")
+    record = lgs.Record({"seed": extra_args.get("seed")})
+    batch, posterior_mean = len(x), denoiser(model, extra_args)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = posterior_mean(x, sigma)
+        progress.evaluated(len(x) // batch)
+        return denoised
+
+    def report(step: dict) -> None:
+        record(step)
+        progress.stepped(step)
+
+    # Drawn at most ten times a second, however often it is updated.
+    with tqdm(total=len(sigmas) - 1, disable=disable, miniters=0) as console:
+        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console)
+        try:
+            samples = lgs.sample(
+                denoise,
+                x,
+                sigmas,
+                options,
+                noise=noise_sampler(x, extra_args.get("seed")),
+                callback=report,
+                diagonal=diagonal,
+                model=model_of(model),
+            )
+        except NotImplementedError as error:
+            if options.jvp != "forward":
+                raise
+            why = (str(error).splitlines() or ["It does not say more."])[0]
+            raise lgs.Error(
+                "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
+                f"{why} Set the input Jacobian product to auto or finite-difference."
+            ) from error
+        finally:
+            if diagonal is not None:
+                diagonal.release()  # ComfyUI keeps it with the node, and does not know what it holds
+    if runs is not None:
+        # What ComfyUI makes of it is what the graph sees.
+        latent = base_model.process_latent_out(model_sampling.inverse_noise_scaling(sigmas[-1], samples).float())
+        runs.append(Run(record, fingerprint(latent)))
+    return samples

@@ -1,0 +1,87 @@
+"""The shared library beside this package, loaded once."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from ctypes import POINTER, byref, c_uint32, c_void_p
+from functools import cache, cached_property
+from pathlib import Path
+
+from ..errors import EngineError, error_for
+from .structs import ABI_VERSION, Api
+
+# Not resolved: in the source tree the package is linked into the pack, comfyui/lgs.
+HOME = Path(__file__).absolute().parents[2]
+"""The folder that holds this package, ``bin/`` and ``manifests/``."""
+
+
+class Library:
+    """The table of functions, with statuses turned into exceptions."""
+
+    def __init__(self, file: Path):
+        if not file.is_file():
+            raise EngineError(
+                f"{file}: expected the native library of LGS for this platform, found no such file. Unpack the whole "
+                "plugin folder again, or run `make build` in its source."
+            )
+        try:
+            get_api = ctypes.CDLL(str(file)).lgs_get_api
+        except (OSError, AttributeError) as problem:
+            raise EngineError(
+                f"{file}: expected the native library of LGS for this platform, got a file that cannot be loaded "
+                f"({problem}). Unpack the whole plugin folder again, or run `make build` in its source."
+            ) from problem
+        get_api.restype = POINTER(Api)
+        get_api.argtypes = [c_uint32]
+        table = get_api(ABI_VERSION)
+        if not table:
+            raise EngineError(
+                f"{file}: expected a library with version {ABI_VERSION} of the interface, which this one does not "
+                "offer: it and this Python package are of different releases. Unpack the whole plugin folder again."
+            )
+        self.file = file
+        self.api = table.contents
+
+    @property
+    def version(self) -> str:
+        return self.api.version().decode()
+
+    @cached_property
+    def options(self) -> list[dict]:
+        """The options as the node manifest declares them, in its order: the inputs of LGS Sampler."""
+        nodes = json.loads(self.api.manifest())["nodes"]
+        return next(node["inputs"] for node in nodes if node["id"] == "LGSSampler")
+
+    def call(self, function, *arguments) -> tuple[int, str]:
+        """Calls a function whose last parameter is the error; gives its status and message."""
+        error = c_void_p()
+        status = function(*arguments, byref(error))
+        if status == 0:
+            return 0, ""
+        message = self.api.error_message(error).decode()
+        self.api.error_delete(error)
+        return status, message
+
+    def text(self, function, *arguments) -> str:
+        """Calls a function that returns a text through its last parameter but one, the error."""
+        out = c_void_p()
+        status, message = self.call(function, *arguments, byref(out))
+        if status:
+            raise error_for(status, message)
+        try:
+            return ctypes.string_at(out.value).decode()
+        finally:
+            self.api.string_delete(out)
+
+
+@cache
+def _load(file: Path) -> Library:
+    return Library(file)
+
+
+def library() -> Library:
+    """The library beside this package, loaded at the first call; a failure is not remembered."""
+    name = {"win32": "lgs.dll", "darwin": "liblgs.dylib"}.get(sys.platform, "liblgs.so")
+    return _load(HOME / "bin" / name)

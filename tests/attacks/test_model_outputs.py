@@ -1,0 +1,119 @@
+"""What a model or a noise source returns and cannot be used: an error that names the step, what was expected and
+what came; all stays usable."""
+
+import pytest
+import torch
+
+import lgs
+
+SIGMAS = [5.0, 2.0, 1.0, 0.0]
+
+
+def shrink(x, sigma):
+    return x / (1 + sigma.reshape(-1, *[1] * (x.ndim - 1)) ** 2)
+
+
+@pytest.fixture(autouse=True)
+def usable_afterwards():
+    yield
+    assert torch.isfinite(lgs.sample(shrink, torch.randn(2, 8), SIGMAS)).all()
+
+
+def refused(kind, *parts, denoise=shrink, x=None, sigmas=SIGMAS, **options):
+    x = torch.randn(2, 8) if x is None else x
+    with pytest.raises(lgs.Error) as caught:
+        lgs.sample(denoise, x, sigmas, options)
+    assert isinstance(caught.value, kind), repr(caught.value)
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
+
+
+def bad_at(step_sigma, spoil):
+    """A model that is well behaved until the noise level falls to ``step_sigma``."""
+
+    def denoise(x, sigma):
+        denoised = shrink(x, sigma)
+        return spoil(denoised) if sigma[0] <= step_sigma else denoised
+
+    return denoise
+
+
+OUTPUTS = [
+    (lambda d: d[:, :4], ["denoised", "[2, 8]", "[2, 4]"]),
+    (lambda d: d[0], ["denoised", "[2, 8]", "[8]"]),
+    (lambda d: d.double(), ["denoised", "float32", "float64"]),
+    (lambda d: d.half(), ["denoised", "float32", "float16"]),
+    (lambda d: d.int(), ["denoised", "float32", "int32"]),
+    (lambda d: d * float("nan"), ["denoised", "NaN"]),
+    (lambda d: torch.where(torch.arange(8) == 3, float("inf"), d), ["denoised", "infinity"]),
+]
+
+
+@pytest.mark.parametrize("options", [{"jvp": "finite-difference"}, {"jvp": "auto"}, {"covariance": "isotropic"}])
+@pytest.mark.parametrize(
+    ("level", "place"), [(5.0, "step 1 of 3 (sigma 5"), (2.0, "step 2 of 3 (sigma 2"), (1.0, "step 3 of 3 (sigma 1")]
+)
+@pytest.mark.parametrize(("spoil", "parts"), OUTPUTS)
+def test_what_the_model_returns(spoil, parts, level, place, options):
+    refused(lgs.ModelOutputError, place, *parts, denoise=bad_at(level, spoil), **options)
+
+
+def test_a_model_that_is_finite_at_x_alone():
+    """NaN only at the displaced point: the image is fine, its derivative is not."""
+    calls = 0
+
+    def denoise(x, sigma):
+        nonlocal calls
+        calls += 1
+        return shrink(x, sigma) * (float("nan") if calls == 5 else 1.0)
+
+    options = {"jvp": "finite-difference", "lanczos_steps": 2}
+    refused(ValueError, "step 2 of 3", "Jacobian-vector product", "NaN", denoise=denoise, **options)
+
+
+@pytest.mark.parametrize("value", [None, 3.0, (torch.ones(2, 8),), [1]])
+def test_what_is_no_tensor(value):
+    refused(TypeError, "denoise", "torch.Tensor", type(value).__name__, denoise=lambda x, sigma: value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda d: d.to_sparse(), "torch.sparse_coo"),
+        (lambda d: torch.nested.as_nested_tensor(list(d)), "nested"),
+        (lambda d: d.to("meta"), "meta"),
+    ],
+)
+def test_what_is_an_odd_tensor(spoil, what):
+    refused(lgs.ModelOutputError, "denoise", what, denoise=lambda x, sigma: spoil(shrink(x, sigma)))
+
+
+@pytest.mark.parametrize("options", [{"covariance": "isotropic"}, {"jvp": "finite-difference"}, {"jvp": "forward"}])
+def test_a_model_that_writes_to_its_input(options):
+    x = torch.randn(2, 8)
+    before = x.clone()
+
+    def in_place(x, sigma):
+        return x.div_(1 + sigma[:, None] ** 2)
+
+    ours, expected = (
+        lgs.sample(model, x, SIGMAS, options, noise=lambda *_: torch.ones(2, 8)) for model in (in_place, shrink)
+    )
+    assert torch.equal(x, before)
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("z", "parts"),
+    [
+        (torch.ones(2, 4), ["step 1 of 3", "the noise", "[2, 8]", "[2, 4]"]),
+        (torch.full((2, 8), float("nan")), ["step 1 of 3", "the noise", "NaN"]),
+        (torch.ones(2, 8, dtype=torch.int64), ["step 1 of 3", "the noise", "int64"]),
+    ],
+)
+@pytest.mark.parametrize("covariance", ["lanczos", "isotropic"])
+def test_the_noise(z, parts, covariance):
+    with pytest.raises(lgs.ModelOutputError) as caught:
+        lgs.sample(shrink, torch.randn(2, 8), SIGMAS, {"covariance": covariance}, noise=lambda *_: z)
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
