@@ -45,6 +45,7 @@ build: $(VENV)/installed
 
 docs: build
 	$(PYTHON) host-shim/docs.py
+	$(PYTHON) host-shim/bindings.py
 	PYTHONPATH=tests $(PYTHON) -m evidence.readme
 
 check: $(VENV)/installed

@@ -34,7 +34,7 @@ class CachedChoice:
             reference, choices = _cache.get(id(self._model), (None, {}))
         if reference is None or reference() is not self._model:
             choices = {}
-        self.struct = Choice.of(*choices.get(self._key, _UNDECIDED))
+        self.struct = Choice.sized(*choices.get(self._key, _UNDECIDED))
         """For the library, which reads it and writes what it chose."""
 
     def store(self) -> None:

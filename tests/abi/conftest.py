@@ -27,6 +27,6 @@ def program(tmp_path_factory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def binaries() -> Path:
     """The folder of the assembled plugin that holds the libraries and ``engines.json``."""
-    from lgs import _native
+    from lgs import _ffi
 
-    return _native.library().file.parent
+    return _ffi.library().file.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lgs import _native
+from lgs import _ffi
 
 from .toolchain import compile_c, compile_cpp, run
 
@@ -39,7 +39,7 @@ def passed(result, least: int) -> None:
 
 @pytest.fixture
 def host(program, binaries, tmp_path):
-    return [program("host"), _native.library().file, binaries / "engines.json", tmp_path]
+    return [program("host"), _ffi.library().file, binaries / "engines.json", tmp_path]
 
 
 def test_every_call_that_needs_no_torch(host):
@@ -59,4 +59,4 @@ def test_every_call_that_needs_no_torch_under_valgrind(host):
 def test_a_whole_host_in_c_samples_a_gaussian(program, binaries):
     [torch] = find_spec("torch").submodule_search_locations
     [libtorch] = [file for file in Path(torch, "lib").iterdir() if re.fullmatch(r"(lib)?torch_cpu\.\w+", file.name)]
-    passed(run(program("gaussian"), _native.library().file, binaries / "engines.json", libtorch), 300)
+    passed(run(program("gaussian"), _ffi.library().file, binaries / "engines.json", libtorch), 300)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lgs import _native
+from lgs import _ffi
 
 from .toolchain import run
 
@@ -26,13 +26,13 @@ def dynamic(file) -> list[tuple[str, str]]:
 
 
 def test_one_exported_symbol():
-    result = run("nm", "--dynamic", "--defined-only", "--format=posix", _native.library().file)
+    result = run("nm", "--dynamic", "--defined-only", "--format=posix", _ffi.library().file)
     assert result.returncode == 0, result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["lgs_get_api"]
 
 
 def test_liblgs_needs_the_system_alone():
-    needed = {value for tag, value in dynamic(_native.library().file) if tag == "NEEDED"}
+    needed = {value for tag, value in dynamic(_ffi.library().file) if tag == "NEEDED"}
     system = re.compile(r"(libgcc_s|libc|libm|libdl|libpthread|librt|ld-linux-[\w-]+)\.so\.\d+")
     assert needed and all(map(system.fullmatch, needed)), needed
 

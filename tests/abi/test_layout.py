@@ -7,23 +7,23 @@ import json
 
 import pytest
 
-from lgs import _native, errors
+from lgs import _ffi, errors
 
 from . import header
 from .toolchain import run
 
 STRUCTS = {
-    "lgs_progress": _native.Progress,
-    "lgs_choice": _native.Choice,
-    "lgs_host": _native.Host,
-    "lgs_engine_config": _native.EngineConfig,
-    "lgs_api": _native.Api,
+    "lgs_progress": _ffi.Progress,
+    "lgs_choice": _ffi.Choice,
+    "lgs_host": _ffi.Host,
+    "lgs_engine_config": _ffi.EngineConfig,
+    "lgs_api": _ffi.Api,
 }
 
 
 @pytest.fixture(scope="module")
 def printed(program):
-    result = run(program("layout"), _native.library().file)
+    result = run(program("layout"), _ffi.library().file)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -47,7 +47,7 @@ def test_the_c_compiler_and_the_library_agree(printed, library):
 
 
 def test_every_field_of_the_header_is_there_in_its_order(library):
-    structs = header.structs()
+    structs = header.bindings.structs()
     assert sum(map(len, structs.values())) > 40
     assert {name: [field.name for field in fields] for name, fields in structs.items()} == {
         name: list(struct["fields"]) for name, struct in library.items()
@@ -90,20 +90,23 @@ def test_the_python_binding_agrees(library):
 POINTER = ctypes.POINTER(ctypes.c_void_p)
 CTYPES = {
     "void": {None},
-    "char*": {ctypes.c_char_p, ctypes.c_void_p},
+    "const char*": {ctypes.c_char_p},
+    "char*": {ctypes.c_void_p},
     "void*": {ctypes.c_void_p},
     "lgs_tensor_t": {ctypes.c_void_p},
     "lgs_engine_t*": {ctypes.c_void_p},
+    "const lgs_engine_t*": {ctypes.c_void_p},
     "lgs_error_t*": {ctypes.c_void_p},
+    "const lgs_error_t*": {ctypes.c_void_p},
     "char**": {POINTER},
     "lgs_tensor_t*": {POINTER},
     "lgs_engine_t**": {POINTER},
     "lgs_error_t**": {POINTER},
-    "double*": {ctypes.POINTER(ctypes.c_double)},
-    "lgs_choice_t*": {ctypes.POINTER(_native.Choice)},
-    "lgs_host_t*": {ctypes.POINTER(_native.Host)},
-    "lgs_progress_t*": {ctypes.POINTER(_native.Progress)},
-    "lgs_engine_config_t*": {ctypes.POINTER(_native.EngineConfig)},
+    "const double*": {ctypes.POINTER(ctypes.c_double)},
+    "lgs_choice_t*": {ctypes.POINTER(_ffi.Choice)},
+    "const lgs_host_t*": {ctypes.POINTER(_ffi.Host)},
+    "const lgs_progress_t*": {ctypes.POINTER(_ffi.Progress)},
+    "const lgs_engine_config_t*": {ctypes.POINTER(_ffi.EngineConfig)},
     "lgs_status_t": {ctypes.c_int32},
     "lgs_signal_t": {ctypes.c_int32},
     "int32_t": {ctypes.c_int32},
@@ -112,12 +115,17 @@ CTYPES = {
     "size_t": {ctypes.c_size_t},
     "double": {ctypes.c_double},
 }
-"""What may stand for a C type in the binding. A ``char *`` that has to be given back is a plain pointer there."""
+"""What stands for a C type in the binding. A ``char *`` that has to be given back is a plain pointer there."""
+
+
+def test_the_binding_is_what_is_written_from_the_header():
+    file = header.ROOT / header.bindings.BINDINGS
+    assert file.read_text(encoding="utf-8") == header.bindings.written(), "write it again: make docs"
 
 
 @pytest.mark.parametrize("name", STRUCTS)
 def test_the_python_binding_has_the_header_s_types(name):
-    for field, (_, bound) in zip(header.structs()[name], STRUCTS[name]._fields_, strict=True):
+    for field, (_, bound) in zip(header.bindings.structs()[name], STRUCTS[name]._fields_, strict=True):
         if field.parameters is None:
             assert bound in CTYPES[field.type], f"{name}.{field.name}"
             continue
@@ -128,15 +136,15 @@ def test_the_python_binding_has_the_header_s_types(name):
 
 
 def test_the_python_binding_has_the_header_s_constants():
-    constants = header.constants()
-    assert constants["LGS_ABI_VERSION"] == _native.ABI_VERSION
+    constants = header.bindings.constants()
+    assert constants["LGS_ABI_VERSION"] == _ffi.ABI_VERSION
     assert [constants[f"LGS_{name}"] for name in ("FAIL", "CONTINUE", "STOP")] == [
-        _native.FAIL,
-        _native.CONTINUE,
-        _native.STOP,
+        _ffi.FAIL,
+        _ffi.CONTINUE,
+        _ffi.STOP,
     ]
     jvp = {name: value for name, value in constants.items() if name.startswith("LGS_JVP_")}
-    assert jvp == {f"LGS_JVP_{name.upper().replace('-', '_')}": i for i, name in enumerate(_native.JVP_NAMES)}
+    assert jvp == {f"LGS_JVP_{name.upper().replace('-', '_')}": i for i, name in enumerate(_ffi.JVP_NAMES)}
     kinds = {
         "INVALID_ARGUMENT": errors.InvalidArgument,
         "INVALID_TYPE": errors.InvalidType,
@@ -153,5 +161,5 @@ def test_the_python_binding_has_the_header_s_constants():
 
 
 def test_version_and_manifest_are_those_of_the_binding(printed):
-    assert printed["version"] == _native.library().version
+    assert printed["version"] == _ffi.library().version
     assert {"LGSSampler", "LGSDemoModel"} <= {node["id"] for node in printed["manifest"]["nodes"]}

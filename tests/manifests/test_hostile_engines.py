@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import lgs
-from lgs import _engine, _native
+from lgs import _ffi
+from lgs._ffi.engine import Engine
 
-BIN = _native.HOME / "bin"
+BIN = _ffi.HOME / "bin"
 RELEASE = ".".join(torch.__version__.split(".")[:2])
 
 
@@ -43,8 +44,8 @@ def engine_file(folder: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_engine(file: Path, torch_version: str = torch.__version__) -> _engine.Engine:
-    return _engine.Engine(_native.library(), file, torch_version)
+def open_engine(file: Path, torch_version: str = torch.__version__) -> Engine:
+    return Engine(_ffi.library(), file, torch_version)
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +202,7 @@ def test_a_file_that_is_no_library_with_the_right_checksum(content, tmp_path):
 
 
 def test_a_library_that_is_no_engine_with_the_right_checksum(tmp_path):
-    file = manifest(tmp_path, sha256=engine_file(tmp_path, _native.library().file.read_bytes()))
+    file = manifest(tmp_path, sha256=engine_file(tmp_path, _ffi.library().file.read_bytes()))
     refused(file, str(tmp_path / this_build()["file"]), "expected an engine of this plugin, got another library")
 
 

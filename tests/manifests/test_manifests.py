@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from lgs import _native
+from lgs import _ffi
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
-ASSEMBLED = _native.HOME
+ASSEMBLED = _ffi.HOME
 
 
 def read(file: Path):
@@ -178,7 +178,7 @@ def test_a_recommendation_is_no_repetition(node_id, input_):
 
 
 def test_the_library_has_the_node_manifest_as_it_is():
-    api = _native.library().api
+    api = _ffi.library().api
     assert api.manifest() == (MANIFESTS / "nodes.json").read_bytes()
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from lgs import _native
+from lgs import _ffi
 
 ROOT = Path(__file__).resolve().parents[2]
-PACK = _native.HOME
+PACK = _ffi.HOME
 NODES = json.loads((PACK / "manifests" / "nodes.json").read_text(encoding="utf-8"))["nodes"]
 PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_version_is_the_librarys():
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]
-    assert PROJECT["project"]["version"] == workspace["version"] == _native.library().version
+    assert PROJECT["project"]["version"] == workspace["version"] == _ffi.library().version
 
 
 def test_nothing_is_installed_into_the_host():

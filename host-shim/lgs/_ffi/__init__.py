@@ -1,6 +1,6 @@
 """liblgs through ctypes: the one room in which the C interface, ``plugin/include/lgs.h``, is known.
 
-structs.py     the header's structs, constants and callback types
+header.py      the header's structs and constants, written from it by `make docs`
 liblgs.py      the shared library, loaded once, its statuses turned into exceptions
 calls.py       one call into the library, and what its callbacks raised
 log.py         the library's messages, to the logger ``lgs``
@@ -9,8 +9,7 @@ callbacks.py   what the library asks of a host while it samples
 model_calls.py the functions that run a model: tensors in, tensors out
 """
 
-from .liblgs import HOME, Library, library
-from .structs import (
+from .header import (
     ABI_VERSION,
     CONTINUE,
     FAIL,
@@ -22,6 +21,7 @@ from .structs import (
     Host,
     Progress,
 )
+from .liblgs import HOME, Library, library
 
 __all__ = [
     "ABI_VERSION",

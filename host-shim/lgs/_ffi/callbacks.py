@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from ctypes import pointer, sizeof
+from ctypes import pointer
 from typing import Any
 
 import torch
@@ -15,16 +15,8 @@ from .._torch.handles import DEVICES, borrow, give
 from ..errors import InvalidType, ModelOutputError
 from .calls import Call, callback
 from .engine import Engine
+from .header import JVP_NAMES, Choice, Host
 from .log import log
-from .structs import (
-    JVP_NAMES,
-    Choice,
-    DenoiseCallback,
-    ForwardAdCallback,
-    Host,
-    NoiseCallback,
-    ProgressCallback,
-)
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What a model raises at a shape that it is not made for. Running out of memory is a RuntimeError."""
@@ -55,8 +47,9 @@ class HostCall(Call):
 
     def host(self) -> Host:
         """The callbacks, for the library."""
-        diagonal = DenoiseCallback() if self.diagonal is None else _diagonal
-        return Host(sizeof(Host), self.number, _denoise, _noise, _progress, _forward_ad, pointer(self.choice), diagonal)
+        none = Host.type_of("diagonal")()
+        diagonal = none if self.diagonal is None else _diagonal
+        return Host.sized(self.number, _denoise, _noise, _progress, _forward_ad, pointer(self.choice), diagonal)
 
     def has_another_way(self, exception: BaseException) -> bool:
         """Only what torch raises where an operation has no forward-mode formula, and what a model raises
@@ -82,7 +75,7 @@ class HostCall(Call):
             self.forward_level.close()
 
 
-@callback(DenoiseCallback)
+@callback("denoise")
 def _denoise(call, x, sigma, out):
     x, sigma = borrow(call.engine, x), borrow(call.engine, sigma)
     call.several_points = len(x) > call.items
@@ -90,18 +83,18 @@ def _denoise(call, x, sigma, out):
     out[0] = give(_expect_tensor("denoise", denoised))
 
 
-@callback(DenoiseCallback)
+@callback("diagonal")
 def _diagonal(call, x, sigma, out):
     x, sigma = borrow(call.engine, x), borrow(call.engine, sigma)
     out[0] = give(_expect_tensor("diagonal", call.diagonal(x, sigma)))
 
 
-@callback(NoiseCallback)
+@callback("noise")
 def _noise(call, sigma, sigma_next, out):
     out[0] = give(_expect_tensor("noise", call.noise(sigma, sigma_next)))
 
 
-@callback(ProgressCallback)
+@callback("progress")
 def _progress(call, progress):
     if call.progress is None:
         return
@@ -130,7 +123,7 @@ def _progress(call, progress):
     )
 
 
-@callback(ForwardAdCallback, even_when_stopping=True)
+@callback("forward_ad", even_when_stopping=True)
 def _forward_ad(call, is_open):
     call.differentiating = bool(is_open)
     if is_open:

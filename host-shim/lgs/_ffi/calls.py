@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from .._torch.contexts import leave_contexts
 from ..errors import HOST_FAILED, HOST_STOPPED
-from .structs import CONTINUE, FAIL, STOP
+from .header import CONTINUE, FAIL, STOP, Host
 
 
 class Call:
@@ -82,8 +82,8 @@ FUNCTIONS: set[Callable] = set()
 """The Python functions behind the C callbacks."""
 
 
-def callback(kind, even_when_stopping: bool = False):
-    """Makes a C callback of ``body(call, ...)``, which does its work or raises."""
+def callback(field: str, even_when_stopping: bool = False):
+    """Makes a C callback for a field of `Host` of ``body(call, ...)``, which does its work or raises."""
 
     def make(body):
         def entry(context, *arguments):
@@ -97,7 +97,7 @@ def callback(kind, even_when_stopping: bool = False):
                 return call.failed(exception)
 
         FUNCTIONS.add(entry)
-        return kind(entry)
+        return Host.type_of(field)(entry)
 
     return make
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from ctypes import byref, c_void_p, sizeof
+from ctypes import byref, c_void_p
 from pathlib import Path
 
 import torch
 
 from ..errors import error_for
 from .calls import Call
+from .header import EngineConfig
 from .liblgs import HOME, Library, library
 from .log import log_callback
-from .structs import EngineConfig
 
 
 class Engine:
@@ -24,7 +24,7 @@ class Engine:
 
     def __init__(self, lib: Library, manifest: Path, torch_version: str):
         self.lib = lib
-        config = EngineConfig(sizeof(EngineConfig), str(manifest).encode(), torch_version.encode(), None, log_callback)
+        config = EngineConfig.sized(str(manifest).encode(), torch_version.encode(), None, log_callback)
         handle = c_void_p()
         with Call() as call:
             status, message = lib.call(lib.api.engine_open, byref(config), byref(handle))

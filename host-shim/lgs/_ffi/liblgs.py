@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from ..errors import EngineError, error_for
-from .structs import ABI_VERSION, Api
+from .header import ABI_VERSION, Api
 
 # Not resolved: in the source tree the package is linked into the pack, comfyui/lgs.
 HOME = Path(__file__).absolute().parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from .calls import FUNCTIONS, current_call
-from .structs import CONTINUE, STOP, LogCallback
+from .header import CONTINUE, STOP, EngineConfig
 
 log = logging.getLogger("lgs")
 
@@ -31,5 +31,5 @@ def _log(_context, level, message):
 
 
 FUNCTIONS.add(_log)
-log_callback = LogCallback(_log)
+log_callback = EngineConfig.type_of("log")(_log)
 """For `EngineConfig`."""

@@ -13,7 +13,7 @@ from .._torch.handles import Lent, take
 from ..errors import error_for
 from .callbacks import HostCall
 from .engine import engine
-from .structs import Choice
+from .header import Choice
 
 
 def call_with_model(

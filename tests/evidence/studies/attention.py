@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evidence.report.run import Findings, Numbers, Run, Section, Table
-from lgs._attention import DifferentiableAttention
+from lgs._torch.attention import DifferentiableAttention
 
 try:
     from jvp_flash_attention.jvp_attention import JVPAttn
