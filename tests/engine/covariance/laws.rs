@@ -1,6 +1,7 @@
 //! The covariances beside Lanczos' in the sampler: closed forms, what they cost, and what is refused.
 
 use lgs_engine::{
+    covariance::law,
     error::Error,
     options::{Covariance, Options},
     pointwise::reverse_noise,
@@ -11,7 +12,7 @@ use tch::Tensor;
 
 use crate::support::{
     gaussian::{kernel, Gaussian},
-    host::{message, says, TestHost, OPTIONS},
+    host::{input, message, says, TestHost, OPTIONS},
     numbers::{distance, power_law, relative_error, Rng},
 };
 
@@ -170,4 +171,22 @@ fn a_product_that_is_not_finite_is_named() {
         let refused = message(sample(&mut host, &with(covariance), &x(), &SIGMAS));
         says(&refused, &["step 1 of 4", "Jacobian-vector product"]);
     }
+}
+
+#[test]
+fn each_law_takes_as_many_products_as_the_manifest_says() {
+    let covariances = input("covariance");
+    let choices = covariances["choices"].as_array().expect("choices");
+    for choice in choices {
+        let covariance = serde_json::from_value(choice.clone()).expect("a covariance");
+        let options = Options { covariance, lanczos_steps: 5, probes: 7, ..*OPTIONS };
+        let expected = match covariances["products"][choice.as_str().expect("a name")].as_str() {
+            Some("lanczos_steps") => 5,
+            Some("probes") => 7,
+            None => 0,
+            other => panic!("{choice}: {other:?} is no number of products"),
+        };
+        assert_eq!(law::<TestHost<'_>>(&options).products(), expected, "{choice}");
+    }
+    assert!(choices.len() > 5);
 }

@@ -141,13 +141,23 @@ impl Host for TestHost<'_> {
     }
 }
 
-/// The manifest's defaults, with finite differences, the one way to differentiate here.
-pub static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
+/// The inputs of LGS Sampler in the manifest: the options.
+fn inputs() -> Vec<Value> {
     let manifest: Value = serde_json::from_str(include_str!("../../../manifests/nodes.json")).expect("JSON");
     let nodes = manifest["nodes"].as_array().expect("nodes");
     let sampler = nodes.iter().find(|node| node["id"] == "LGSSampler").expect("LGS Sampler");
-    let inputs = sampler["inputs"].as_array().expect("inputs").iter();
-    let defaults = inputs.map(|input| (input["id"].as_str().expect("a name").to_owned(), input["default"].clone()));
+    sampler["inputs"].as_array().expect("inputs").clone()
+}
+
+/// What the manifest says of an option.
+pub fn input(id: &str) -> Value {
+    inputs().into_iter().find(|input| input["id"] == id).expect("an option")
+}
+
+/// The manifest's defaults, with finite differences, the one way to differentiate here.
+pub static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
+    let defaults =
+        inputs().into_iter().map(|input| (input["id"].as_str().expect("a name").to_owned(), input["default"].clone()));
     let options: Options = serde_json::from_value(Value::Object(defaults.collect())).expect("options");
     Options { jvp: Jvp::FiniteDifference, ..options }
 });
