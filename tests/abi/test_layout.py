@@ -12,13 +12,7 @@ from lgs import _ffi, errors
 from . import header
 from .toolchain import run
 
-STRUCTS = {
-    "lgs_progress": _ffi.Progress,
-    "lgs_choice": _ffi.Choice,
-    "lgs_host": _ffi.Host,
-    "lgs_engine_config": _ffi.EngineConfig,
-    "lgs_api": _ffi.Api,
-}
+STRUCTS = {tag: getattr(_ffi.header, header.bindings.class_name(tag)) for tag in header.bindings.structs()}
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +97,6 @@ CTYPES = {
     "lgs_engine_t**": {POINTER},
     "lgs_error_t**": {POINTER},
     "const double*": {ctypes.POINTER(ctypes.c_double)},
-    "lgs_choice_t*": {ctypes.POINTER(_ffi.Choice)},
-    "const lgs_host_t*": {ctypes.POINTER(_ffi.Host)},
-    "const lgs_progress_t*": {ctypes.POINTER(_ffi.Progress)},
-    "const lgs_engine_config_t*": {ctypes.POINTER(_ffi.EngineConfig)},
     "lgs_status_t": {ctypes.c_int32},
     "lgs_signal_t": {ctypes.c_int32},
     "int32_t": {ctypes.c_int32},
@@ -115,6 +105,7 @@ CTYPES = {
     "size_t": {ctypes.c_size_t},
     "double": {ctypes.c_double},
 }
+CTYPES |= {f"{const}{tag}_t*": {ctypes.POINTER(struct)} for tag, struct in STRUCTS.items() for const in ("", "const ")}
 """What stands for a C type in the binding. A ``char *`` that has to be given back is a plain pointer there."""
 
 
