@@ -1,9 +1,9 @@
-"""Writes ``lgs/_ffi/header.py``, the structs and constants of ``lgs.h`` for ctypes, from the header itself.
+"""Writes what ``lgs.h`` declares for Python's ctypes (``lgs/_ffi/header.py``) and for Rust (``plugin/abi/src/header.rs``).
 
     python host-shim/bindings.py            (`make docs`)
 
-So each struct is declared once for C and Python; the header is read by pycparser. A test runs this again and
-compares; another compares the layout with the C compiler's and the library's own.
+So each struct is declared once; the header is read by pycparser. A test runs this again and compares; another compares
+the layout with the C compiler's and the library's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pycparser import c_ast, c_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "plugin" / "include" / "lgs.h"
-BINDINGS = Path("host-shim") / "lgs" / "_ffi" / "header.py"
+PYTHON = Path("host-shim") / "lgs" / "_ffi" / "header.py"
+RUST = Path("plugin") / "abi" / "src" / "header.rs"
 
 STANDARD = """
 typedef int int32_t;
@@ -181,8 +182,8 @@ def _struct(tag: str, fields: list[Field]) -> str:
     return "\n".join([*lines, "    ]\n"])
 
 
-def written() -> str:
-    """The module, as it is to be."""
+def python() -> str:
+    """The Python module, as it is to be."""
     numbers = constants()
     jvps = sorted((value, name) for name, value in numbers.items() if name.startswith("LGS_JVP_"))
     names = ", ".join(f'"{name.removeprefix("LGS_JVP_").lower().replace("_", "-")}"' for _, name in jvps)
@@ -194,6 +195,84 @@ def written() -> str:
     )
 
 
+RUST_SCALARS = {
+    "double": "f64",
+    "int32_t": "i32",
+    "uint32_t": "u32",
+    "uint64_t": "u64",
+    "size_t": "usize",
+    "lgs_status_t": "i32",
+    "lgs_signal_t": "i32",
+    "lgs_tensor_t": "*mut c_void",
+    "void": "c_void",
+}
+
+LIBLGS_ALONE = ("lgs_engine_config", "lgs_api")
+"""Structs that engines have no part in: ``plugin/src/wrapper/types.rs`` has them, with types of its own in them."""
+
+RUST_TEMPLATE = """//! The structs of `lgs.h` that callbacks take, and what they answer: written from it by host-shim/bindings.py
+//! (`make docs`). The header says what each field means.
+
+use std::{{ffi::c_void, mem::offset_of}};
+
+use abi_stable::StableAbi;
+
+use crate::layout::StructLayout;
+
+/// `lgs_signal_t`: what a callback answers.
+pub mod signal {{
+{signals}
+}}
+{structs}
+/// How the structs of this file are laid out.
+pub fn layouts() -> Vec<StructLayout> {{
+    vec![{layouts}]
+}}
+"""
+
+
+def _rust(type_: str) -> str:
+    if type_ in RUST_SCALARS:
+        return RUST_SCALARS[type_]
+    constant, inner = type_.startswith("const "), type_.removeprefix("const ").removesuffix("*")
+    tag = inner.removesuffix("_t")
+    return f"*{'const' if constant else 'mut'} {class_name(tag) if tag in structs() else _rust(inner)}"
+
+
+def _rust_struct(tag: str, fields: list[Field]) -> str:
+    numbers = all(field.parameters is None and "*" not in _rust(field.type) for field in fields)
+    derived = "StableAbi, Clone, Copy" + numbers * ", Default"
+    lines = [f"\n/// `{tag}_t`.", "#[repr(C)]", f"#[derive({derived})]", f"pub struct {class_name(tag)} {{"]
+    for field in fields:
+        of = _rust(field.type)
+        if field.parameters is not None:
+            of = f'Option<unsafe extern "C" fn({", ".join(map(_rust, field.parameters))}) -> {of}>'
+        lines.append(f"pub {field.name}: {of},")
+    return "\n".join([*lines, "}\n"])
+
+
+def rust() -> str:
+    """The Rust module, as it is to be."""
+    shared = {tag: fields for tag, fields in structs().items() if tag not in LIBLGS_ALONE}
+    signals = {name.removeprefix("LGS_"): value for name, value in constants().items()}
+    layouts = []
+    for tag, fields in shared.items():
+        name = class_name(tag)
+        offsets = ", ".join(f'("{field.name}", offset_of!({name}, {field.name}))' for field in fields)
+        layouts.append(f'StructLayout {{ name: "{tag}", size: size_of::<{name}>(), fields: vec![{offsets}] }}')
+    text = RUST_TEMPLATE.format(
+        signals="\n".join(f"pub const {name}: i32 = {signals[name]};" for name in ("FAIL", "CONTINUE", "STOP")),
+        structs="".join(_rust_struct(tag, fields) for tag, fields in shared.items()),
+        layouts=", ".join(layouts),
+    )
+    command = ["rustfmt", "--edition", "2021", "--config-path", str(ROOT)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+
+WRITTEN = {PYTHON: python, RUST: rust}
+"""What is written, by its file."""
+
 if __name__ == "__main__":
-    (ROOT / BINDINGS).write_text(written(), encoding="utf-8")
-    print(f"{BINDINGS}: {len(structs())} structs")
+    for file, content in WRITTEN.items():
+        (ROOT / file).write_text(content(), encoding="utf-8")
+        print(f"wrote {file}")

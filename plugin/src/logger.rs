@@ -9,7 +9,7 @@ use std::{
 };
 
 use abi_stable::std_types::RStr;
-use lgs_abi::{engine::LogSink, host::signal};
+use lgs_abi::{engine::LogSink, header::signal};
 
 /// The log callback of `lgs_engine_config`.
 pub type LogCallback = unsafe extern "C" fn(*mut c_void, i32, *const c_char) -> i32;

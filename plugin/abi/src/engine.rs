@@ -10,7 +10,7 @@ use abi_stable::{
 };
 
 use crate::{
-    host::Host,
+    header::Host,
     options::Options,
     tensor::{BorrowedTensor, OwnedTensor},
 };
@@ -58,7 +58,7 @@ pub struct LogSink {
     /// A record of the engine's `log`; `level` counts as `log::Level` does, from 1 (error) to 5 (trace).
     pub write: extern "C" fn(level: u8, target: RStr<'_>, message: RStr<'_>),
     /// What the host's log callback has answered on this thread since it was last asked: a signal of
-    /// [`crate::host::signal`].
+    /// [`crate::header::signal`].
     pub answer: extern "C" fn() -> i32,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`options`]: what a user can choose, by the names that the manifest gives it.
 //! * [`tensor`]: tensors as handles that cannot leak.
-//! * [`host`]: the host's side of a call, the structs of `lgs.h`.
+//! * [`header`]: the structs of `lgs.h` that callbacks take, written from it. [`layout`]: how they are laid out.
 //! * [`engine`]: what an engine offers to `liblgs`.
 //!
 //! `liblgs` is loaded by the host and knows nothing of torch; an engine is built for one torch release
@@ -13,6 +13,7 @@
 #![allow(non_local_definitions)]
 
 pub mod engine;
-pub mod host;
+pub mod header;
+pub mod layout;
 pub mod options;
 pub mod tensor;

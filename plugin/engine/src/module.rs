@@ -15,7 +15,7 @@ use abi_stable::{
 };
 use lgs_abi::{
     engine::{EngineError, EngineErrorKind, EngineModule, EngineModuleRef, JvpResult, LogSink, PrincipalComponents},
-    host::{self, signal},
+    header::{self, signal},
     options::{Jvp, Options},
     tensor::{BorrowedTensor, OwnedTensor},
 };
@@ -59,7 +59,7 @@ extern "C" fn devices() -> RVec<RString> {
 
 extern "C" fn sample(
     options: &Options,
-    host: &host::Host,
+    host: &header::Host,
     x: BorrowedTensor<'_>,
     sigmas: RSlice<'_, f64>,
 ) -> RResult<OwnedTensor, EngineError> {
@@ -68,7 +68,7 @@ extern "C" fn sample(
 
 extern "C" fn reverse_noise(
     options: &Options,
-    host: &host::Host,
+    host: &header::Host,
     x: BorrowedTensor<'_>,
     sigma: f64,
     sigma_next: f64,
@@ -82,7 +82,7 @@ extern "C" fn reverse_noise(
 
 extern "C" fn jvp(
     options: &Options,
-    host: &host::Host,
+    host: &header::Host,
     x: BorrowedTensor<'_>,
     sigma: f64,
     v: BorrowedTensor<'_>,
@@ -95,7 +95,7 @@ extern "C" fn jvp(
 
 extern "C" fn principal_components(
     options: &Options,
-    host: &host::Host,
+    host: &header::Host,
     x: BorrowedTensor<'_>,
     sigma: f64,
     z: BorrowedTensor<'_>,
@@ -164,7 +164,7 @@ fn engine_error(error: &Error) -> EngineError {
 }
 
 /// The host's callbacks, which `liblgs` has checked: they and their context are valid for the call.
-struct CHost<'h>(&'h host::Host);
+struct CHost<'h>(&'h header::Host);
 
 /// What a callback has answered, or what the log callback has meanwhile.
 fn answered(answer: i32) -> Result<()> {
@@ -247,8 +247,8 @@ impl Host for CHost<'_> {
         let Some(callback) = self.0.progress else { return answered(signal::CONTINUE) };
         let statistics = progress.statistics;
         let ritz_values = &statistics.ritz_values[..];
-        let reported = host::Progress {
-            struct_size: std::mem::size_of::<host::Progress>(),
+        let reported = header::Progress {
+            struct_size: std::mem::size_of::<header::Progress>(),
             step: progress.step as u64,
             steps: progress.steps as u64,
             sigma: progress.sigma,

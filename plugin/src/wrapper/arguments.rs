@@ -9,10 +9,11 @@ use std::{
 };
 
 use lgs_abi::{
-    host::{Choice, Host, Tensor},
+    header::{Choice, Host},
     tensor::BorrowedTensor,
 };
 
+use super::types::Tensor;
 use crate::error::{Error, Result, Status};
 
 /// A struct of the header, which begins with its own size.

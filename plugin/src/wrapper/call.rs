@@ -5,7 +5,7 @@ use std::{ffi::c_char, mem::size_of};
 use abi_stable::std_types::RResult;
 use lgs_abi::{
     engine::EngineError,
-    host::{signal, Choice, Host},
+    header::{signal, Choice, Host},
     options::{Covariance, Options},
 };
 

@@ -17,17 +17,14 @@ use std::{
     ptr::NonNull,
 };
 
-use lgs_abi::{
-    host::{Host, Tensor},
-    tensor::OwnedTensor,
-};
+use lgs_abi::{header::Host, tensor::OwnedTensor};
 use once_cell::sync::Lazy;
 
 use self::{
     arguments::{borrowed, give_text, optional_text, out_parameter, sized, tensor},
     call::{logged, with_engine, Call},
     guard::guarded,
-    types::{Api, EngineConfig, LgsEngine, LgsError},
+    types::{Api, EngineConfig, LgsEngine, LgsError, Tensor},
 };
 use crate::{engines, error::Error, logger::Sink, manifest, options};
 

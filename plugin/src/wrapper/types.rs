@@ -4,11 +4,14 @@
 use std::ffi::{c_char, c_void};
 
 use lgs_abi::{
+    header::{self, Host},
     header_structs,
-    host::{self, Host, Tensor},
 };
 
 use crate::logger::LogCallback;
+
+/// `lgs_tensor_t`.
+pub type Tensor = *mut c_void;
 
 header_structs! {
     "lgs_engine_config" EngineConfig {
@@ -55,7 +58,7 @@ header_structs! {
 
 /// Size and offsets of every struct of the header, as `lgs_api.layout` gives them.
 pub fn layout() -> serde_json::Value {
-    let structs = host::layouts().into_iter().chain(layouts());
+    let structs = header::layouts().into_iter().chain(layouts());
     let described = structs.map(|layout| {
         let fields: serde_json::Map<_, _> =
             layout.fields.into_iter().map(|(name, offset)| (name.to_owned(), offset.into())).collect();
