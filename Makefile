@@ -43,9 +43,11 @@ build: $(VENV)/installed
 	cargo build --release --locked
 	$(PYTHON) host-shim/assemble.py --libraries $(LIBRARIES)
 
-docs: build
-	$(PYTHON) host-shim/docs.py
+# What is written from the header goes first: without it nothing builds.
+docs: $(VENV)/installed
 	$(PYTHON) host-shim/bindings.py
+	$(PYTHON) host-shim/docs.py
+	$(MAKE) build
 	PYTHONPATH=tests $(PYTHON) -m evidence.readme
 
 check: $(VENV)/installed
