@@ -61,7 +61,8 @@ async def write(server: PackServer) -> None:
 def main() -> None:
     checkout, python = Path(os.environ["COMFYUI_PATH"]), os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as folder:
-        server = PackServer(checkout, python, [PACK], Path(folder))
+        # Without a cache the history of 0.3.64 has not what nodes show whose outputs others take.
+        server = PackServer(checkout, python, [PACK], Path(folder), "--cache-classic")
         server.start()
         try:
             asyncio.run(write(server))
