@@ -91,3 +91,16 @@ def test_everything_else_works(damaged: Client, example: dict):
     graph = with_node(example, SAMPLER, "KSamplerSelect", sampler_name="heun")
     assert damaged.run(example).outcome == "execution_error"
     assert_read(damaged.run(graph).images, "0123456789")
+
+
+def test_the_source_as_it_stands_is_a_pack_without_a_library(servers: Servers):
+    """It is laid out as it is shipped, so that its imports work; ``bin`` alone is missing."""
+    comfy = Client(servers.running(Path(__file__).resolve().parents[2] / "host-shim" / "comfyui").address)
+    assert {"LGSSampler", "LGSDemoModel", "LGSLoadDiagonal", "LGSReport", "LGSCovariance"} <= set(
+        comfy.get_json("/object_info")
+    )
+    graph = {"1": {"class_type": "LGSSampler", "inputs": {}}, "2": {"class_type": "LGSReport", "inputs": {}}}
+    graph["2"]["inputs"] = {"sampler": ["1", 0], "latent": ["3", 0]}
+    graph["3"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
+    run = comfy.run(graph)
+    assert run.outcome == "execution_error" and "found no such file" in run.details["exception_message"]
