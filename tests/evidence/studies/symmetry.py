@@ -250,6 +250,13 @@ def plot(study: dict, file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+MEASURES = (
+    "asymmetry: ‖J − Jᵀ‖ / ‖J‖; negative: share of the negative eigenvalues of J's symmetric part in their sum of "
+    "squares; krylov: |v₂ᵀ J v₁ − v₁ᵀ J v₂| / |v₂ᵀ J v₁|; noise K: change of Σ^½ z by symmetrising; cut K: its error "
+    "because K is finite"
+)
+
+
 def measure(run: Run) -> Numbers:
     return symmetry_study(run.quick)
 
@@ -260,7 +267,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     asymmetry, samples = (
         Table(title, *_cells(numbers[rows]))
         for rows, title in (
-            ("asymmetry", "J written out at noised real digits"),
+            ("asymmetry", f"J written out at noised real digits. {MEASURES}"),
             ("samples", "Digits in ten steps: symmetrised products less plain ones"),
         )
     )
