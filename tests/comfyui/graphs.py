@@ -115,7 +115,7 @@ def _noise(seed: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:
 
 
 def read_digits(images: Tensor) -> str:
-    """What the classifier of ``tests/models`` reads in images (n, 32, 32) of grey levels."""
+    """What the classifier of `evidence.models` reads in images (n, 32, 32) of grey levels."""
     return "".join(str(label) for label in load_classifier()(images[:, None] / 127.5 - 1).argmax(dim=1).tolist())
 
 

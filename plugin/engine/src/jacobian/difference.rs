@@ -4,7 +4,7 @@
 //! counted in units of σ: h v has, per number that takes part in v, a fixed fraction of σ. The
 //! fraction alone then decides the truncation error, whatever the noise level and the number of
 //! pixels, and rounding in the model bounds it below. The fractions are those of a study that can
-//! be run again: `tests/bench/products.py`.
+//! be run again: `tests/evidence/studies/products.py`.
 
 use tch::{Kind, Tensor};
 
