@@ -6,8 +6,8 @@
 #             Hours; a run that was stopped goes on where it was. ONLY="path_kl trained", QUICK=1 as above
 #             A full run of either puts its numbers into tests/evidence/, and prints README.md there
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
-# make docs   the tables that are printed: of options from manifests/nodes.json, of results from
-#             tests/evidence/results.json
+# make docs   what is written from one declaration: bindings from plugin/include/lgs.h, tables of options
+#             from manifests/nodes.json, of results from tests/evidence/results.json
 #
 # Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
 

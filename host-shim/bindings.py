@@ -210,8 +210,8 @@ RUST_SCALARS = {
 LIBLGS_ALONE = ("lgs_engine_config", "lgs_api")
 """Structs that engines have no part in: ``plugin/src/wrapper/types.rs`` has them, with types of its own in them."""
 
-RUST_TEMPLATE = """//! The structs of `lgs.h` that callbacks take, and what they answer: written from it by
-//! host-shim/bindings.py (`make docs`). The header says what each field means.
+RUST_TEMPLATE = """//! The structs of `lgs.h` that liblgs and engines share, and what callbacks answer: written from it
+//! by host-shim/bindings.py (`make docs`). The header says what each field means.
 
 use std::{{ffi::c_void, mem::offset_of}};
 

@@ -52,7 +52,7 @@ def shown(advanced: bool) -> Iterator[Entry]:
 
 
 def markdown(entries: Iterator[Entry], words: dict) -> str:
-    """A table with what the node starts with."""
+    """A table with the node's defaults."""
     lines = ["| " + " | ".join(words["head"]) + " |", "| --- | --- | --- |"]
     for entry in entries:
         default = entry.get("recommended", entry.get("default", ""))

@@ -12,7 +12,7 @@ from .errors import Error
 
 
 def info() -> dict[str, Any]:
-    """Versions, engine, torch and devices; where the engine cannot be had, ``problem`` says why."""
+    """Versions, engine, torch and devices; where the engine is not available, ``problem`` says why."""
     answer: dict[str, Any] = {"lgs": None, "engine": None, "torch": torch.__version__, "devices": [], "problem": None}
     try:
         lib = library()

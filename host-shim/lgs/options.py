@@ -22,17 +22,18 @@ class Options:
     ========================== ================================================================ =============
     option                     values                                                           default
     ========================== ================================================================ =============
-    ``covariance``             The covariance of the noise that each step adds between the two  ``"lanczos"``
-                               noise levels. ``"lanczos"``: the full posterior covariance
-                               (arXiv 2605.22723). The others are alternatives to compare it
-                               with. ``"isotropic"``, ``"isotropic-large"``: one variance for
-                               every pixel, DDPM's two choices (arXiv 2006.11239, 3.2), at no
-                               extra cost. ``"isotropic-optimal"``: the best one of that kind
-                               (arXiv 2201.06503); ``"diagonal"``: a variance for each pixel
-                               (arXiv 2406.10808); ``"spectral"``: one for each octave of
-                               frequencies, tile by tile (after arXiv 2605.13910); each is
-                               estimated from ``probes``. ``"diagonal-learned"``: the diagonal
-                               from a network, see ``diagonal``.
+    ``covariance``             The covariance of the noise that each step adds from             ``"lanczos"``
+                               ``covariance_min_sigma`` up to ``covariance_max_sigma``.
+                               ``"lanczos"``: the full posterior covariance (arXiv 2605.22723).
+                               The others are alternatives to compare it with. ``"isotropic"``,
+                               ``"isotropic-large"``: one variance for every pixel, DDPM's two
+                               choices (arXiv 2006.11239, 3.2), at no extra cost.
+                               ``"isotropic-optimal"``: the best one of that kind (arXiv
+                               2201.06503); ``"diagonal"``: a variance for each pixel (arXiv
+                               2406.10808); ``"spectral"``: one for each octave of frequencies,
+                               tile by tile (after arXiv 2605.13910); each is estimated from
+                               ``probes``. ``"diagonal-learned"``: the diagonal from a network,
+                               see ``diagonal``.
     ``lanczos_steps``          1 to 64. K, Jacobian-vector products in each step: more follow   ``3``
                                the covariance more closely. Each costs about one model
                                evaluation, in half precision three to six. 1 is enough for
@@ -68,9 +69,9 @@ class Options:
                                it finds.
     ``probes``                 1 to 65536. Jacobian-vector products along random directions in  ``1``
                                each step, for the covariances that are estimated from them.
-    ``other_steps``            What the steps take that the two noise levels leave out, at one  ``"isotropic"``
-                               model evaluation each. ``"isotropic"``: the same variance for
-                               every pixel. ``"multistep"``: that, and a mean of second order
+    ``other_steps``            What the steps outside the two noise levels do, at one model     ``"isotropic"``
+                               evaluation each. ``"isotropic"``: the same variance for every
+                               pixel. ``"multistep"``: that, and a mean of second order
                                (DPM-Solver++(2M), arXiv 2211.01095), with the model's answer of
                                the step before; a fifth of its correction after a step with the
                                covariance.

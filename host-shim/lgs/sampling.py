@@ -30,12 +30,13 @@ def sample(
     With covariance "lanczos" it is the Lanczos Gaussian sampler (arXiv 2605.22723); see `lgs.Options` for the
     others and their sources.
 
-    x (batch, ...) is floating point; the result is like it. Items are independent. ``sigmas`` (steps + 1,) must
-    not rise and may end in 0. ``noise(sigma, sigma_next)`` gives standard normal noise like x for a step (default:
-    ``torch.randn_like(x)``); its arguments are 0-d tensors of ``sigmas``.
+    x (batch, ...) is floating point; the result is like it. Items are independent. ``sigmas`` (steps + 1,), in the
+    model's own scale (0 to 1 for a flow), must not rise and may end in 0. ``noise(sigma, sigma_next)`` gives
+    standard normal noise like x for a step (default: ``torch.randn_like(x)``); its arguments are 0-d tensors of
+    ``sigmas``.
 
-    ``callback`` is called once a step, before x moves, with a dict: k-diffusion's ``x``, ``i``, ``sigma``,
-    ``sigma_hat`` and ``denoised``, and
+    ``callback`` is called once a step with a dict: k-diffusion's ``x``, ``i``, ``sigma``, ``sigma_hat`` and
+    ``denoised``, which are those that the step started from, and
 
     * ``options``, ``steps``, ``sigma_next``;
     * ``model_evaluations`` and ``jvps`` so far, and ``jvp``, the method of the latter;
@@ -108,7 +109,10 @@ def jvp(
     v: Tensor,
     options: Options | Mapping[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """D(x, sigma) and the Jacobian-vector product J v, J = dD/dx; all (batch, ...), like x. Errors as for `sample`."""
+    """D(x, sigma) and the Jacobian-vector product J v, J = dD/dx.
+
+    x and v (batch, ...), on one device, of any floating point dtype; both results are like x. Errors as for `sample`.
+    """
     options = Options.of(options)
     x, v = check_tensor("x", x), check_tensor("v", v)
     sigma = check_number("sigma", sigma)

@@ -17,7 +17,7 @@ SMALL_ERROR, LARGE_ERROR = 0.005, 0.2
 """Estimated relative errors of a step's noise. The first is about that of K = 3 on pictures."""
 
 FREE = 4
-"""What the free extra vector divides that error by, about: see the README's table of it."""
+"""What the free extra vector divides that error by, about: see the table of it in tests/evidence/README.md."""
 
 NEGATIVE = -0.05
 """A Ritz value below this is more than rounding: the largest of an exact model are about 1."""

@@ -27,7 +27,7 @@
  * Threads. Each function says what it allows. Callbacks are called on the thread that made the
  *   call, and before it returns. Two trajectories may run on two threads at once.
  * Structs. Each begins with its own size, set by whoever fills it, so that later versions can add
- *   fields at its end. A field beyond the size is taken as zero.
+ *   fields at its end. A field beyond the size is taken as zero, and is not written to.
  * Strings are UTF-8 and end with a zero byte.
  * No exception and no panic leaves the library; none may leave a callback.
  */
@@ -141,7 +141,7 @@ typedef struct lgs_progress {
 /*
  * What was found out about a model with jvp or doubled_batch "auto". It holds for one model and for
  * tensors of one shape, dtype and device; the host keeps it from call to call, so that it is found
- * out once. Zeros to begin with.
+ * out once. Zeros to begin with, but for `struct_size`.
  */
 typedef struct lgs_choice {
     size_t struct_size;
@@ -182,7 +182,8 @@ typedef struct lgs_host {
      * its Python side only.
      */
     lgs_signal_t (*forward_ad)(void *context, int32_t open);
-    /* Read, and written to, during the call; not by two calls at once. May be null. */
+    /* Read when a call begins, and written to when it ends, also where it fails; left alone by the host in between, and
+     * by other calls. May be null. */
     lgs_choice_t *choice;
     /*
      * diag J at (x, sigma), J = dD/dx, by a network of its own; arguments and result as of `denoise`,
@@ -206,7 +207,7 @@ typedef struct lgs_engine_config {
     void *context;
     /*
      * Receives what the library has to say. Levels: 1 error, 2 warning, 3 information, 4 debug.
-     * Asking to stop or failing here has effect at the next step of the call. May be null.
+     * Asking to stop or failing here has effect at the next callback, or when the call ends. May be null.
      */
     lgs_signal_t (*log)(void *context, int32_t level, const char *message);
 } lgs_engine_config_t;
@@ -275,6 +276,7 @@ typedef struct lgs_api {
      * from callbacks] */
     lgs_status_t (*tensor_clone)(const lgs_engine_t *engine, lgs_tensor_t tensor, lgs_tensor_t *clone,
                                  lgs_error_t **error);
+    /* [any thread, also from callbacks] */
     void (*tensor_delete)(const lgs_engine_t *engine, lgs_tensor_t tensor);
 
     /* The parts of an error. The message lives as long as the error. [any thread] */

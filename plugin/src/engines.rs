@@ -123,7 +123,7 @@ fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<Engi
         Status::Engine,
         format!(
             "no engine for torch {torch} on {PLATFORM}. Engines in {}: {built}. Install one of these torch releases, \
-             or build an engine for torch {torch}: see \"Engines\" in the README",
+             or build an engine for torch {torch}: see \"An engine for another PyTorch\" in the README",
             manifest.display()
         ),
     ))

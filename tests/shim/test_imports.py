@@ -69,6 +69,14 @@ def test_the_graph_is_that_of_the_shim():
     assert "lgs.sampling" in graph["lgs"] and "lgs.batch.command" in graph["lgs.__main__"]
 
 
+def test_every_module_is_used():
+    graph = import_graph()
+    used = {other for name in graph for other in graph[name]}
+    packages = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
+    shipped = {name for name in graph if name.startswith(("lgs.", f"{PACK}."))}
+    assert shipped - used - packages == {"lgs.__main__"}
+
+
 def test_rooms_keep_to_themselves():
     """Nothing of ours is needed for what is private to torch; and neither ctypes nor private names are used outside."""
     graph = import_graph()

@@ -10,7 +10,7 @@ from .header import CONTINUE, STOP, EngineConfig
 log = logging.getLogger("lgs")
 
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
-"""By ``lgs_log_level``."""
+"""As ``lgs_engine_config.log`` numbers them."""
 
 
 def _log(_context, level, message):

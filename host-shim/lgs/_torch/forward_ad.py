@@ -14,7 +14,7 @@ class ForwardLevel:
     """Torch's one forward-mode level, with what a model needs to be differentiated as it is.
 
     * Gradient recording and inference mode are off. Hosts sample in inference mode, in which dual
-      numbers lose their tangents without a word; and a model whose weights were made in it cannot
+      numbers lose their tangents silently; and a model whose weights were made in it cannot
       record gradients.
     * Fused attention has a tangent: see `DifferentiableAttention`.
     * What ``torch.compile`` has made runs as it was written: inductor's code drops tangents without

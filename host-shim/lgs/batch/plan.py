@@ -132,7 +132,7 @@ def _find(graph: Graph, schemas: dict[str, dict], name: str) -> tuple[str, str]:
         near = difflib.get_close_matches(input_part if dot else name, every, n=3) or every
         raise BatchError(
             f"--set {name}: expected an input of a node of the workflow, got a name that none has. "
-            f"ComfyUI would ignore it without a word. There is {', '.join(near)}."
+            f"ComfyUI would ignore it silently. There is {', '.join(near)}."
         )
     if len(found) > 1:
         ways = ", ".join(f"{node}.{entry} ({graph[node]['class_type']})" for node, entry in found)

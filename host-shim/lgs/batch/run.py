@@ -28,7 +28,7 @@ async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
                 await _submit(host, store, job)
                 if following is not None:
                     # One ahead, so that ComfyUI does not wait while a picture is fetched. What is wrong with it is
-                    # said when its turn comes and it is submitted again; this one is still to be had.
+                    # said when its turn comes and it is submitted again; this one may still be fetched.
                     with contextlib.suppress(BatchError):
                         await _submit(host, store, following)
                 await _take(host, store, job)

@@ -1,5 +1,5 @@
-//! The structs of `lgs.h` that callbacks take, and what they answer: written from it by
-//! host-shim/bindings.py (`make docs`). The header says what each field means.
+//! The structs of `lgs.h` that liblgs and engines share, and what callbacks answer: written from it
+//! by host-shim/bindings.py (`make docs`). The header says what each field means.
 
 use std::{ffi::c_void, mem::offset_of};
 

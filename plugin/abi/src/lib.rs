@@ -2,7 +2,7 @@
 //!
 //! * [`options`]: what a user can choose, by the names that the manifest gives it.
 //! * [`tensor`]: tensors as handles that cannot leak.
-//! * [`header`]: the structs of `lgs.h` that callbacks take, written from it. [`layout`]: how they are laid out.
+//! * [`header`]: the structs of `lgs.h` that liblgs and engines share, written from it. [`layout`]: how they are laid out.
 //! * [`engine`]: what an engine offers to `liblgs`.
 //!
 //! `liblgs` is loaded by the host and knows nothing of torch; an engine is built for one torch release

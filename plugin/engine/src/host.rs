@@ -11,7 +11,7 @@ pub trait Host: Denoiser {
     fn progress(&mut self, progress: &Progress<'_>) -> Result<()>;
 }
 
-/// Where a trajectory is: once a step, when D(x) and the noise are known and x has not moved.
+/// Where a trajectory is: once a step, when it is computed. x and D(x) are those that it started from.
 pub struct Progress<'a> {
     pub step: usize,
     pub steps: usize,

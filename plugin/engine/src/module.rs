@@ -5,7 +5,7 @@ use std::{
     ffi::c_void,
     panic::{catch_unwind, AssertUnwindSafe},
     ptr::NonNull,
-    sync::OnceLock,
+    sync::{PoisonError, RwLock},
 };
 
 use abi_stable::{
@@ -63,7 +63,7 @@ extern "C" fn sample(
     x: BorrowedTensor<'_>,
     sigmas: RSlice<'_, f64>,
 ) -> RResult<OwnedTensor, EngineError> {
-    guarded(|| Ok(give(trajectory::sample(&mut CHost(host), options, &borrow(x), sigmas.as_slice())?)))
+    guarded(|| give(trajectory::sample(&mut CHost(host), options, &borrow(x), sigmas.as_slice())?))
 }
 
 extern "C" fn reverse_noise(
@@ -76,7 +76,7 @@ extern "C" fn reverse_noise(
 ) -> RResult<OwnedTensor, EngineError> {
     guarded(|| {
         let noise = pointwise::reverse_noise(&mut CHost(host), options, &borrow(x), sigma, sigma_next, &borrow(z))?;
-        Ok(give(noise))
+        give(noise)
     })
 }
 
@@ -89,7 +89,7 @@ extern "C" fn jvp(
 ) -> RResult<JvpResult, EngineError> {
     guarded(|| {
         let (denoised, product) = pointwise::jvp(&mut CHost(host), options, &borrow(x), sigma, &borrow(v))?;
-        Ok(JvpResult { denoised: give(denoised), product: give(product) })
+        Ok(JvpResult { denoised: give(denoised)?, product: give(product)? })
     })
 }
 
@@ -103,15 +103,15 @@ extern "C" fn principal_components(
     guarded(|| {
         let found = pointwise::principal_components(&mut CHost(host), options, &borrow(x), sigma, &borrow(z))?;
         Ok(PrincipalComponents {
-            denoised: give(found.denoised),
-            variances: give(found.variances),
-            components: give(found.components),
+            denoised: give(found.denoised)?,
+            variances: give(found.variances)?,
+            components: give(found.components)?,
         })
     })
 }
 
 extern "C" fn tensor_clone(tensor: BorrowedTensor<'_>) -> RResult<OwnedTensor, EngineError> {
-    guarded(|| Ok(give(borrow(tensor))))
+    guarded(|| give(borrow(tensor)))
 }
 
 unsafe extern "C" fn tensor_delete(handle: NonNull<c_void>) {
@@ -126,12 +126,12 @@ fn borrow(tensor: BorrowedTensor<'_>) -> Tensor {
 }
 
 /// A tensor for the host to own.
-fn give(tensor: Tensor) -> OwnedTensor {
+fn give(tensor: Tensor) -> Result<OwnedTensor> {
     let mut tensor = std::mem::ManuallyDrop::new(tensor);
-    // A tensor's pointer is null for none that tch gives out: even an undefined tensor is an at::Tensor.
-    let handle = NonNull::new(tensor.as_mut_ptr().cast()).unwrap_or(NonNull::dangling());
+    let handle = NonNull::new(tensor.as_mut_ptr().cast())
+        .ok_or_else(|| Error::Output("expected a tensor for the host, got a null handle".into()))?;
     // SAFETY: the handle owns the tensor, which its Rust owner above will not drop.
-    unsafe { OwnedTensor::new(handle, tensor_delete) }
+    Ok(unsafe { OwnedTensor::new(handle, tensor_delete) })
 }
 
 /// A handle that borrows from `tensor`.
@@ -168,7 +168,7 @@ struct CHost<'h>(&'h header::Host);
 
 /// What a callback has answered, or what the log callback has meanwhile.
 fn answered(answer: i32) -> Result<()> {
-    let logged = SINK.get().map_or(signal::CONTINUE, |sink| (sink.answer)());
+    let logged = sink().map_or(signal::CONTINUE, |sink| (sink.answer)());
     match if logged == signal::CONTINUE { answer } else { logged } {
         signal::CONTINUE => Ok(()),
         signal::STOP => Err(Error::Stopped),
@@ -273,11 +273,16 @@ impl Host for CHost<'_> {
 /// Forwards the engine's `log` records. The engine is a library of its own, with its own `log`.
 struct Forward;
 
-/// One for the process: there is one `liblgs` that has loaded this engine.
-static SINK: OnceLock<LogSink> = OnceLock::new();
+static SINK: RwLock<Option<LogSink>> = RwLock::new(None);
+
+fn sink() -> Option<LogSink> {
+    *SINK.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 extern "C" fn set_log_sink(sink: LogSink) {
-    if SINK.set(sink).is_ok() && log::set_logger(&Forward).is_ok() {
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    // A second call finds the logger set, which is what is wanted.
+    if log::set_logger(&Forward).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
 }
@@ -288,7 +293,7 @@ impl log::Log for Forward {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if let Some(sink) = SINK.get() {
+        if let Some(sink) = sink() {
             (sink.write)(record.level() as u8, record.target().into(), record.args().to_string().as_str().into());
         }
     }

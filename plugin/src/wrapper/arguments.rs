@@ -20,7 +20,7 @@ use crate::error::{Error, Result, Status};
 ///
 /// # Safety
 ///
-/// Plain data for which zero is a valid value, in fields of [`Sized::UNIT`] bytes or a multiple of them, of
+/// Plain data for which zero is a valid value, in fields of [`Versioned::UNIT`] bytes or a multiple of them, of
 /// which the first is a `usize`, the size.
 pub unsafe trait Versioned: Copy {
     const UNIT: usize = size_of::<usize>();
@@ -69,17 +69,16 @@ pub unsafe fn sized<T: Versioned>(name: &str, pointer: *const T, least: usize) -
     }
 }
 
-/// Writes a struct back into the host's own, as far as its version has the fields; its size stays.
+/// Writes a struct back into the host's own of `size` bytes, as far as that has the fields; its size stays.
 ///
 /// # Safety
 ///
-/// `pointer` is what [`sized`] has read `value` from.
-pub unsafe fn write_back<T: Versioned>(value: &T, pointer: *mut T) {
+/// `pointer` is what [`sized`] has read `value` from, and `size` was its size then.
+pub unsafe fn write_back<T: Versioned>(value: &T, pointer: *mut T, size: usize) {
     let (head, value) = (size_of::<usize>(), std::ptr::from_ref(value).cast::<u8>());
-    // SAFETY: every struct begins with its size, and is as large as that says.
+    // SAFETY: both hold at least so many bytes.
     unsafe {
-        let size = known::<T>(pointer.cast::<usize>().read());
-        std::ptr::copy_nonoverlapping(value.add(head), pointer.cast::<u8>().add(head), size - head);
+        std::ptr::copy_nonoverlapping(value.add(head), pointer.cast::<u8>().add(head), known::<T>(size) - head);
     }
 }
 

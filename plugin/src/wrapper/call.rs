@@ -57,8 +57,9 @@ pub unsafe fn with_engine<T>(
 pub struct Call {
     pub host: Host,
     choice: Choice,
-    /// The host's own, which gets what was found out; may be null.
+    /// The host's own, which gets what was found out, and its size; may be null.
     kept: *mut Choice,
+    kept_size: usize,
 }
 
 impl Call {
@@ -77,7 +78,7 @@ impl Call {
                 true => Choice::default(),
                 false => sized("host.choice", kept, std::mem::offset_of!(Choice, doubled_batch))?,
             };
-            Ok(Self { host, choice, kept })
+            Ok(Self { host, choice, kept, kept_size: choice.struct_size })
         }
     }
 
@@ -93,8 +94,8 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.kept.is_null() {
-            // SAFETY: `of` has read `choice` from there.
-            unsafe { write_back(&self.choice, self.kept) };
+            // SAFETY: `of` has read `choice` from there, and its size with it.
+            unsafe { write_back(&self.choice, self.kept, self.kept_size) };
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The choice between ways of differentiating, and of batches, as far as it can be tested without
-//! forward mode, which only Python can open: the rest is in `tests/shim/test_choice.py`.
+//! forward mode, which only Python can open: the rest is in `tests/shim/test_jvp_auto.py`.
 
 use lgs_engine::{
     error::{Error, Result},

@@ -119,7 +119,7 @@ def digit_products(device: torch.device) -> Figures:
 
 @check("J v, bundled digit model in float32, convolutions in TF32 as PyTorch has it by default")
 def digit_products_in_tf32(device: torch.device) -> Figures:
-    """TF32 has float16's ten bits, and a finite difference wants float16's step: 6 to 15 % off; with
+    """TF32 has float16's ten bits, and a finite difference needs float16's step: 6 to 15 % off; with
     float32's it is 40 to 240 % off. `auto` must not mistake that for a fault of forward mode."""
     figures = {}
     denoise = Digits(device, torch.float32)

@@ -46,7 +46,7 @@ def test_on_the_cpu_everything_but_placement_is_checked(tmp_path):
 
 @pytest.mark.skipif(
     not torch.cuda.is_available(),
-    reason="needs a CUDA device; there, with timings: PYTHONPATH=tests python -m evidence.gpu --out out/gpu",
+    reason="needs a CUDA device; there: PYTHONPATH=tests:dist/comfyui-lgs python -m evidence.gpu --out out/gpu",
 )
 def test_on_the_gpu(tmp_path):
     record = run(tmp_path, "--device", "cuda", "--quick")

@@ -37,7 +37,7 @@ class DataSet:
 
 
 def mirrored(images: Tensor) -> Tensor:
-    """Each of the images (n, ...), or by the toss of a coin its mirror image."""
+    """Each of the images (n, ...), or at random its mirror image."""
     tossed = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
     return torch.where(tossed, images.flip(-1), images)
 

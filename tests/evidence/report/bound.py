@@ -70,7 +70,7 @@ def linearised(denoise: Callable, x: Tensor, sigma: float) -> tuple[Tensor, Jaco
 
 
 TILE = 8
-"""The largest edge of a tile of the product's covariance "spectral" (``plugin/engine/src/structured.rs``)."""
+"""The largest edge of a tile of the product's covariance "spectral" (``plugin/engine/src/linear/bases.rs``)."""
 
 
 def tiled(images: Tensor) -> Tensor:

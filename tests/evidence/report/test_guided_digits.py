@@ -158,7 +158,8 @@ def test_without_a_scale_it_is_the_unguided_model(guide, way, covariance):
     found = drawn(guide, way, 0.0, covariance, label, 4)
     unguided = drawn(guide, "labels", 0.0, covariance, torch.full_like(label, UNLABELLED), 4, any_digit)
 
-    torch.testing.assert_close(found, unguided, rtol=1e-3, atol=1e-3)
+    # Of finite differences in float32 rounding is left, which depends on the number of threads.
+    assert (found - unguided).norm() < 1e-3 * unguided.norm()
 
 
 @pytest.mark.parametrize(("way", "covariance"), [("denoiser", "isotropic"), ("point", "full")])

@@ -8,8 +8,8 @@ mod selection;
 
 use tch::Tensor;
 
+use self::forward::why_not;
 pub use self::linearization::Linearization;
-use self::{forward::why_not, selection::select};
 use crate::{
     error::Result,
     model::{Denoiser, Method},
@@ -22,7 +22,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     /// fewer than all dimensions take part ([`crate::linear::Krylov::reach`]).
     pub fn jvp(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
         let product = match self.evaluator.method {
-            Method::Undecided => select(self, v)?,
+            Method::Undecided => self.select(v)?,
             Method::FiniteDifference => self.finite_difference(v, reach)?,
             Method::CentralDifference => self.central_difference(v, reach)?.product()?,
             Method::Forward { fallback: false } => self.forward(v)?,

@@ -70,13 +70,9 @@ struct Judgement {
     product: Tensor,
 }
 
-/// J v, and from here on products in the way that turned out best.
-pub(super) fn select<M: Denoiser + ?Sized>(at: &mut Linearization<'_, '_, M>, v: &Tensor) -> Result<Tensor> {
-    at.select(v)
-}
-
 impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
-    fn select(&mut self, v: &Tensor) -> Result<Tensor> {
+    /// J v, and from here on products in the way that turned out best.
+    pub(super) fn select(&mut self, v: &Tensor) -> Result<Tensor> {
         // It is timed: what is known already would take no time at all.
         self.replace_denoised(None);
         let (denoised, first) = timed(|| {
