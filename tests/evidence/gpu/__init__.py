@@ -1,6 +1,6 @@
 """The whole product on a GPU: is it right there, where does it run, when does it wait, what does it cost.
 
-    PYTHONPATH=tests python -m evidence.gpu --out out/gpu
+    PYTHONPATH=tests:dist/comfyui-lgs python -m evidence.gpu --out out/gpu
 
 Needs PyTorch of the release that there is an engine for and the assembled drop-in folder; nothing else.
 
