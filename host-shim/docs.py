@@ -1,44 +1,54 @@
-"""Writes the tables of the sampler's options, wherever they stand, from ``manifests/nodes.json``.
+"""Writes the tables of the nodes' inputs and outputs, wherever they stand, from ``manifests/nodes.json``.
 
     python host-shim/docs.py            (`make docs`)
 
-The tables of README.md, of the help pages of LGS Sampler and of the docstring of `lgs.Options` lie between marker
+The tables of README.md, of the nodes' help pages and of the docstring of `lgs.Options` lie between marker
 lines; what is outside them is written by hand. A test runs this again and compares. Needs no package but Python's own.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLER = "LGSSampler"
-HELP = Path("host-shim") / "comfyui" / "web" / "docs" / SAMPLER
+HELP = Path("host-shim") / "comfyui" / "web" / "docs"
 
 Entry = dict[str, Any]
 
 ENGLISH = {
     "head": ("input", "default", "what it does"),
+    "sockets": ("input", "what it is"),
+    "outputs": ("output", "what it is"),
     "doc": "doc",
     True: "on",
     False: "off",
 }
 CHINESE = {
     "head": ("输入", "默认值", "作用"),
+    "sockets": ("输入", "说明"),
+    "outputs": ("输出", "说明"),
     "doc": "doc_zh",
     True: "开",
     False: "关",
 }
 
 
+def nodes() -> dict[str, Entry]:
+    """Every node as the manifest declares it, by its id."""
+    declared = json.loads((ROOT / "manifests" / "nodes.json").read_text(encoding="utf-8"))["nodes"]
+    return {node["id"]: node for node in declared}
+
+
 def node() -> Entry:
-    """The sampler, as the manifest declares it."""
-    nodes = json.loads((ROOT / "manifests" / "nodes.json").read_text(encoding="utf-8"))["nodes"]
-    return next(node for node in nodes if node["id"] == SAMPLER)
+    """The sampler."""
+    return nodes()[SAMPLER]
 
 
 def shown(advanced: bool) -> Iterator[Entry]:
@@ -51,12 +61,34 @@ def shown(advanced: bool) -> Iterator[Entry]:
         yield from sampler.get("sockets", [])
 
 
-def markdown(entries: Iterator[Entry], words: dict) -> str:
-    """A table with the node's defaults."""
-    lines = ["| " + " | ".join(words["head"]) + " |", "| --- | --- | --- |"]
-    for entry in entries:
-        default = entry.get("recommended", entry.get("default", ""))
-        cells = entry["display_name"], _value(default, words), entry[words["doc"]].replace("|", "\\|")
+def markdown(entries: Iterable[Entry], words: dict) -> str:
+    """A table of inputs with the node's defaults."""
+    return _table(
+        words["head"],
+        ((entry, _value(entry.get("recommended", entry.get("default", "")), words)) for entry in entries),
+        words,
+    )
+
+
+def inputs(id: str, words: dict) -> str:
+    """All inputs of a node; without defaults where it has none but sockets."""
+    entries = [entry for entry in nodes()[id]["inputs"] if entry.get("source") != "model"]
+    sockets = nodes()[id].get("sockets", [])
+    return (
+        markdown([*entries, *sockets], words) if entries else _table(words["sockets"], ((s,) for s in sockets), words)
+    )
+
+
+def outputs(id: str, words: dict) -> str:
+    return _table(words["outputs"], ((entry,) for entry in nodes()[id]["outputs"]), words)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Entry, *tuple[str, ...]]], words: dict) -> str:
+    """Each row is an entry, and what stands between its name and what is said of it."""
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    for entry, *middle in rows:
+        said = entry[words["doc"]] if words is CHINESE else entry.get("doc", entry.get("tooltip"))
+        cells = entry["display_name"], *middle, said.replace("|", "\\|")
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return "\n".join(lines)
 
@@ -97,11 +129,19 @@ def begin(name: str) -> str:
 
 TABLES: list[tuple[Path, str, Callable[[], str]]] = [
     (Path("README.md"), "inputs", lambda: markdown(shown(advanced=False), ENGLISH)),
-    (HELP / "en.md", "inputs", lambda: markdown(shown(advanced=False), ENGLISH)),
-    (HELP / "en.md", "advanced inputs", lambda: markdown(shown(advanced=True), ENGLISH)),
-    (HELP / "zh.md", "inputs", lambda: markdown(shown(advanced=False), CHINESE)),
-    (HELP / "zh.md", "advanced inputs", lambda: markdown(shown(advanced=True), CHINESE)),
+    (HELP / SAMPLER / "en.md", "inputs", lambda: markdown(shown(advanced=False), ENGLISH)),
+    (HELP / SAMPLER / "en.md", "advanced inputs", lambda: markdown(shown(advanced=True), ENGLISH)),
+    (HELP / SAMPLER / "zh.md", "inputs", lambda: markdown(shown(advanced=False), CHINESE)),
+    (HELP / SAMPLER / "zh.md", "advanced inputs", lambda: markdown(shown(advanced=True), CHINESE)),
     (Path("host-shim") / "lgs" / "options.py", "options", docstring),
+]
+TABLES += [
+    (HELP / id / file, name, functools.partial(table, id, words))
+    for id in nodes()
+    if id != SAMPLER
+    for file, words in (("en.md", ENGLISH), ("zh.md", CHINESE))
+    for name, table in (("inputs", inputs), ("outputs", outputs))
+    if not (id == "LGSLoadDiagonal" and name == "outputs")  # of one output its page says more
 ]
 """File, the name in the markers, and what is between them."""
 
