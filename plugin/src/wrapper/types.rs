@@ -5,13 +5,34 @@ use std::ffi::{c_char, c_void};
 
 use lgs_abi::{
     header::{self, Host},
-    header_structs,
+    layout::StructLayout,
 };
 
 use crate::logger::LogCallback;
 
 /// `lgs_tensor_t`.
 pub type Tensor = *mut c_void;
+
+/// Declares structs of the header, and the function that says how they are laid out.
+macro_rules! header_structs {
+    ($($(#[$meta:meta])* $c_name:literal $name:ident { $($field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[repr(C)]
+            #[derive(Clone, Copy)]
+            pub struct $name { $(pub $field: $type,)* }
+        )*
+
+        /// How the structs of this file are laid out.
+        pub fn layouts() -> Vec<StructLayout> {
+            vec![$(StructLayout {
+                name: $c_name,
+                size: std::mem::size_of::<$name>(),
+                fields: vec![$((stringify!($field), std::mem::offset_of!($name, $field)),)*],
+            },)*]
+        }
+    };
+}
 
 header_structs! {
     "lgs_engine_config" EngineConfig {

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{denoiser::Denoiser, method::Method};
 use crate::{
+    checks::names,
     error::{Error, Result},
     layout::Layout,
     options::{kind_of, DoubledBatch, Jvp, Options, Precision},
@@ -115,7 +116,7 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
                     .into(),
             ))
         })?;
-        self.layout.working("the diagonal that the network for it returned", &diagonal)
+        self.layout.working(names::DIAGONAL, &diagonal)
     }
 
     /// D at each of several points: in one call where that is known to be right, else one by one.
@@ -150,7 +151,7 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
         let sigma = self.levels(sigma, times)?;
         let denoised = self.model.denoise(x, &sigma)?;
         let layout = &self.layout;
-        layout.check("the denoised image that the model returned", &denoised, times, Some(layout.model_kind))?;
+        layout.check(names::DENOISED, &denoised, times, Some(layout.model_kind))?;
         self.model_evaluations += times as u64;
         Ok(denoised)
     }
