@@ -193,6 +193,19 @@ typedef struct lgs_host {
     lgs_signal_t (*diagonal)(void *context, lgs_tensor_t x, lgs_tensor_t sigma, lgs_tensor_t *diagonal);
 } lgs_host_t;
 
+/* What is known of the data before the first evaluation: x_0 ~ N(mean, U diag(variances) U^T + rest (I - U U^T)), with
+ * U the columns of `basis`. Tensors of dtype float32 or float64, on any device. */
+typedef struct lgs_gaussian {
+    size_t struct_size;
+    /* (...): the shape of one item of x. */
+    lgs_tensor_t mean;
+    /* (..., r), r >= 0, of orthonormal columns. */
+    lgs_tensor_t basis;
+    /* (r), at least 0, as is `rest`. */
+    lgs_tensor_t variances;
+    double rest;
+} lgs_gaussian_t;
+
 /* What an engine is opened with. */
 typedef struct lgs_engine_config {
     size_t struct_size;
@@ -292,6 +305,13 @@ typedef struct lgs_api {
     lgs_status_t (*principal_components)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host,
                                          lgs_tensor_t x, double sigma, lgs_tensor_t z, lgs_tensor_t *denoised,
                                          lgs_tensor_t *variances, lgs_tensor_t *components, lgs_error_t **error);
+
+    /* Analytical teleportation: x at sigma_next, 0 < sigma_next < sigma, for x, (batch, ...), at sigma, along the
+     * probability-flow ODE of a Gaussian prior. It asks the model nothing. Of the options, `process` counts. The
+     * result is like x, and an item's is the same in any batch. [as sample] */
+    lgs_status_t (*teleport)(const lgs_engine_t *engine, const char *options, const lgs_gaussian_t *prior,
+                             lgs_tensor_t x, double sigma, double sigma_next, lgs_tensor_t *result,
+                             lgs_error_t **error);
 } lgs_api_t;
 
 /*

@@ -1,9 +1,11 @@
 mod covariance;
+mod integrator;
 mod jacobian;
 mod linear;
 mod model;
 mod pointwise;
 mod process;
 mod solver;
+mod start;
 mod support;
 mod trajectory;

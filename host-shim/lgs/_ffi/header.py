@@ -95,6 +95,16 @@ class Host(Struct):
     ]
 
 
+class Gaussian(Struct):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("mean", c_void_p),
+        ("basis", c_void_p),
+        ("variances", c_void_p),
+        ("rest", c_double),
+    ]
+
+
 class EngineConfig(Struct):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -138,5 +148,9 @@ class Api(Struct):
         ("principal_components", CFUNCTYPE(
             c_int32, c_void_p, c_char_p, POINTER(Host), c_void_p, c_double, c_void_p, POINTER(c_void_p),
             POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p)
+        )),
+        ("teleport", CFUNCTYPE(
+            c_int32, c_void_p, c_char_p, POINTER(Gaussian), c_void_p, c_double, c_double, POINTER(c_void_p),
+            POINTER(c_void_p)
         )),
     ]

@@ -11,7 +11,7 @@ use abi_stable::{
 
 use crate::{
     header::Host,
-    options::Options,
+    options::{Options, Process},
     tensor::{BorrowedTensor, OwnedTensor},
 };
 
@@ -81,6 +81,20 @@ pub struct PrincipalComponents {
     pub components: OwnedTensor,
 }
 
+/// x_0 ~ N(μ, U diag(λ) Uᵀ + ρ (I − U Uᵀ)).
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct GaussianPrior<'a> {
+    /// μ, (...): the shape of one item.
+    pub mean: BorrowedTensor<'a>,
+    /// U, (..., r), of orthonormal columns.
+    pub basis: BorrowedTensor<'a>,
+    /// λ, (r,).
+    pub variances: BorrowedTensor<'a>,
+    /// ρ.
+    pub rest: f64,
+}
+
 /// What an engine offers. Functions never unwind; they may be called from any thread, and call back on it.
 #[repr(C)]
 #[derive(StableAbi)]
@@ -125,6 +139,14 @@ pub struct EngineModule {
         sigma: f64,
         z: BorrowedTensor<'_>,
     ) -> RResult<PrincipalComponents, EngineError>,
+    /// x at σ' for x (batch, ...) at σ, along the probability-flow ODE of a Gaussian prior.
+    pub teleport: extern "C" fn(
+        process: Process,
+        prior: &GaussianPrior<'_>,
+        x: BorrowedTensor<'_>,
+        sigma: f64,
+        sigma_next: f64,
+    ) -> RResult<OwnedTensor, EngineError>,
     /// A second owner of the same tensor.
     pub tensor_clone: extern "C" fn(tensor: BorrowedTensor<'_>) -> RResult<OwnedTensor, EngineError>,
     /// Frees a tensor whose handle is owned.

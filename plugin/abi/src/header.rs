@@ -61,6 +61,17 @@ pub struct Host {
     pub diagonal: Option<unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, *mut *mut c_void) -> i32>,
 }
 
+/// `lgs_gaussian_t`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct Gaussian {
+    pub struct_size: usize,
+    pub mean: *mut c_void,
+    pub basis: *mut c_void,
+    pub variances: *mut c_void,
+    pub rest: f64,
+}
+
 /// How the structs of this file are laid out.
 pub fn layouts() -> Vec<StructLayout> {
     vec![
@@ -109,6 +120,17 @@ pub fn layouts() -> Vec<StructLayout> {
                 ("forward_ad", offset_of!(Host, forward_ad)),
                 ("choice", offset_of!(Host, choice)),
                 ("diagonal", offset_of!(Host, diagonal)),
+            ],
+        },
+        StructLayout {
+            name: "lgs_gaussian",
+            size: size_of::<Gaussian>(),
+            fields: vec![
+                ("struct_size", offset_of!(Gaussian, struct_size)),
+                ("mean", offset_of!(Gaussian, mean)),
+                ("basis", offset_of!(Gaussian, basis)),
+                ("variances", offset_of!(Gaussian, variances)),
+                ("rest", offset_of!(Gaussian, rest)),
             ],
         },
     ]

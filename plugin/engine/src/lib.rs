@@ -8,6 +8,8 @@
 //! * [`jacobian`]: Jacobian-vector products through the model, and which way of them to take.
 //! * [`linear`]: Lanczos, functions of a symmetric matrix, structured bases.
 //! * [`covariance`]: the noise of one step, a file a law.
+//! * [`integrator`]: the step that is exact where data is Gaussian, as functions of a variance.
+//! * [`start`]: where a trajectory starts, if not at its first noise level.
 //! * [`host`]: what a trajectory needs beside the model.
 //! * [`solver`]: from one noise level to the next, a file a solver.
 //! * [`trajectory`]: the loop over them. [`pointwise`]: what can be asked of a single point.
@@ -19,6 +21,7 @@ pub mod checks;
 pub mod covariance;
 pub mod error;
 pub mod host;
+pub mod integrator;
 pub mod jacobian;
 pub mod layout;
 pub mod linear;
@@ -28,4 +31,5 @@ pub mod options;
 pub mod pointwise;
 pub mod process;
 pub mod solver;
+pub mod start;
 pub mod trajectory;

@@ -14,9 +14,12 @@ use abi_stable::{
     std_types::{RErr, ROk, RResult, RSlice, RString, RVec},
 };
 use lgs_abi::{
-    engine::{EngineError, EngineErrorKind, EngineModule, EngineModuleRef, JvpResult, LogSink, PrincipalComponents},
+    engine::{
+        EngineError, EngineErrorKind, EngineModule, EngineModuleRef, GaussianPrior, JvpResult, LogSink,
+        PrincipalComponents,
+    },
     header::{self, signal},
-    options::{Jvp, Options},
+    options::{Jvp, Options, Process},
     tensor::{BorrowedTensor, OwnedTensor},
 };
 use tch::Tensor;
@@ -26,7 +29,7 @@ use crate::{
     host::{Host, Progress},
     layout::device,
     model::{Calibration, Denoiser},
-    pointwise, trajectory,
+    pointwise, start, trajectory,
 };
 
 /// The torch release that this engine's `tch` is for.
@@ -42,6 +45,7 @@ pub fn module() -> EngineModuleRef {
         reverse_noise,
         jvp,
         principal_components,
+        teleport,
         tensor_clone,
         tensor_delete,
     }
@@ -107,6 +111,24 @@ extern "C" fn principal_components(
             variances: give(found.variances)?,
             components: give(found.components)?,
         })
+    })
+}
+
+extern "C" fn teleport(
+    process: Process,
+    prior: &GaussianPrior<'_>,
+    x: BorrowedTensor<'_>,
+    sigma: f64,
+    sigma_next: f64,
+) -> RResult<OwnedTensor, EngineError> {
+    guarded(|| {
+        let prior = start::GaussianPrior {
+            mean: borrow(prior.mean),
+            basis: borrow(prior.basis),
+            variances: borrow(prior.variances),
+            rest: prior.rest,
+        };
+        give(start::teleport(&prior, process, &borrow(x), sigma, sigma_next)?)
     })
 }
 

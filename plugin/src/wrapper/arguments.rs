@@ -9,7 +9,7 @@ use std::{
 };
 
 use lgs_abi::{
-    header::{Choice, Host},
+    header::{Choice, Gaussian, Host},
     tensor::BorrowedTensor,
 };
 
@@ -28,6 +28,9 @@ pub unsafe trait Versioned: Copy {
 
 // SAFETY: pointers, functions that may be null, and numbers.
 unsafe impl Versioned for Host {}
+
+// SAFETY: pointers and a number.
+unsafe impl Versioned for Gaussian {}
 
 // SAFETY: numbers.
 unsafe impl Versioned for Choice {

@@ -17,7 +17,11 @@ use std::{
     ptr::NonNull,
 };
 
-use lgs_abi::{header::Host, tensor::OwnedTensor};
+use lgs_abi::{
+    engine::GaussianPrior,
+    header::{Gaussian, Host},
+    tensor::OwnedTensor,
+};
 use once_cell::sync::Lazy;
 
 use self::{
@@ -51,6 +55,7 @@ static API: Api = Api {
     error_message,
     error_delete,
     principal_components,
+    teleport,
 };
 
 /// See `lgs.h`.
@@ -264,6 +269,40 @@ unsafe extern "C" fn principal_components(
             out_denoised.write(give(value.denoised));
             out_variances.write(give(value.variances));
             out_components.write(give(value.components));
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn teleport(
+    engine: *const LgsEngine,
+    options: *const c_char,
+    prior: *const Gaussian,
+    x: Tensor,
+    sigma: f64,
+    sigma_next: f64,
+    result: *mut Tensor,
+    error: *mut *mut LgsError,
+) -> i32 {
+    // SAFETY: the host keeps to the header.
+    unsafe {
+        guarded(error, || {
+            let x = tensor("x", x)?;
+            let prior: Gaussian = sized("prior", prior, size_of::<Gaussian>())?;
+            let prior = GaussianPrior {
+                mean: tensor("prior.mean", prior.mean)?,
+                basis: tensor("prior.basis", prior.basis)?,
+                variances: tensor("prior.variances", prior.variances)?,
+                rest: prior.rest,
+            };
+            let out = out_parameter("result", result)?;
+            let engine = borrowed("engine", engine)?;
+            let process = options::check(optional_text("options", options)?.unwrap_or_default())?.options.process;
+            let value = logged(engine.sink, || {
+                let moved = engine.engine.module.teleport()(process, &prior, x, sigma, sigma_next);
+                Ok(moved.into_result()?)
+            })?;
+            out.write(give(value));
             Ok(())
         })
     }

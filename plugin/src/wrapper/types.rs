@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_void};
 
 use lgs_abi::{
-    header::{self, Host},
+    header::{self, Gaussian, Host},
     layout::StructLayout,
 };
 
@@ -73,6 +73,9 @@ header_structs! {
         principal_components: unsafe extern "C" fn(
             *const LgsEngine, *const c_char, *const Host, Tensor, f64, Tensor, *mut Tensor, *mut Tensor, *mut Tensor,
             *mut *mut LgsError,
+        ) -> i32,
+        teleport: unsafe extern "C" fn(
+            *const LgsEngine, *const c_char, *const Gaussian, Tensor, f64, f64, *mut Tensor, *mut *mut LgsError,
         ) -> i32,
     }
 }

@@ -3,3 +3,4 @@
 mod bases;
 mod functions;
 mod lanczos;
+mod low_rank;

@@ -1,10 +1,12 @@
 //! Linear algebra without matrices: functions of (matvec, vector), each item of a batch by itself.
 //!
 //! [`mod@lanczos`]: the Krylov space of a vector. [`functions`]: functions of a symmetric matrix times a vector,
-//! from it. [`bases`]: the same for a matrix that is diagonal in a basis known beforehand.
+//! from it. [`bases`]: the same for a matrix that is diagonal in a basis known beforehand, [`low_rank`] for one that is known
+//! along a few directions.
 
 pub mod bases;
 pub mod functions;
 pub mod lanczos;
+pub mod low_rank;
 
 pub use self::lanczos::{lanczos, Krylov};

@@ -1,0 +1,3 @@
+//! Where a trajectory starts.
+
+mod teleport;
