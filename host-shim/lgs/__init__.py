@@ -3,8 +3,8 @@
     samples = lgs.sample(denoise, noise * sigmas[0], sigmas, lgs.Options(lanczos_steps=2, eta=0.5))
 
 `denoise(x, sigma)` is a k-diffusion denoiser: it returns the posterior mean E[x_0 | x], with x
-(batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`,
-`principal_components`, `Options`, `Record`, `load_diagonal`, `info`; every error of ours is an `Error`.
+(batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`, `principal_components`,
+`Options`, `Record`, `GaussianPrior`, `load_diagonal`, `info`; every error of ours is an `Error`.
 
 The package is a thin layer over the native library beside it. Both that library and torch are loaded
 when first needed: `lgs.batch` runs without either.
@@ -12,6 +12,7 @@ when first needed: `lgs.batch` runs without either.
     sampling.py, options.py, errors.py     the API
     record.py, summary.py, plot.py         what a run was like: kept, in words, as a picture
     diagonal.py, digits.py                 networks: the learned diagonal, the bundled model
+    starts/                                where a trajectory starts: Gaussian priors and teleportation
     installation.py                        what is installed here
     batch/                                 headless batches of ComfyUI
     _ffi/, _torch/                         the C interface; what is private to torch
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from .options import Options
     from .record import Record
     from .sampling import jvp, principal_components, reverse_noise, sample
+    from .starts import GaussianPrior
 
 _MODULE_OF = {
     "EngineError": "errors",
     "Error": "errors",
+    "GaussianPrior": "starts",
     "InternalError": "errors",
     "InvalidArgument": "errors",
     "InvalidType": "errors",
@@ -51,6 +54,7 @@ _MODULE_OF = {
 __all__ = [
     "EngineError",
     "Error",
+    "GaussianPrior",
     "InternalError",
     "InvalidArgument",
     "InvalidType",

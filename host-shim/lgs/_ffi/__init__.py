@@ -7,6 +7,7 @@ log.py         the library's messages, to the logger ``lgs``
 engine.py      the engine for the torch of this process, opened once
 callbacks.py   what the library asks of a host while it samples
 model_calls.py the functions that run a model: tensors in, tensors out
+start_calls.py those that start a trajectory
 """
 
 from .header import (

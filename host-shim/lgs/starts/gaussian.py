@@ -1,0 +1,242 @@
+"""A Gaussian prior of the data, and teleportation with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._arguments import Denoiser, check_number, check_tensor
+from .._ffi import start_calls
+from ..errors import InvalidArgument, InvalidType
+from ..options import Options
+from . import files
+from .components import Components
+from .from_model import mean_of_data, variance_of_data
+
+LARGEST_RANK = 256
+"""Components that are kept where none is asked for."""
+
+HELD_OUT = 5
+"""One picture in so many is held out to choose the rank."""
+
+
+class GaussianPrior:
+    """x_0 ~ N(mean, U diag(variances) U^T + rest (I - U U^T)), U the columns of ``basis``.
+
+    ``mean`` (d...), ``basis`` (d..., r), orthonormal, ``variances`` (r,), float32 on any device; ``rest``, the variance
+    along every other direction. ``about``: what it was fitted to, texts by name, kept in its file.
+
+    Raises `lgs.InvalidArgument` or `lgs.InvalidType` for shapes or values that do not fit together.
+    """
+
+    def __init__(
+        self, mean: Tensor, basis: Tensor, variances: Tensor, rest: float, about: Mapping[str, str] | None = None
+    ):
+        tensors = {"mean": mean, "basis": basis, "variances": variances}
+        for name, tensor in tensors.items():
+            if not check_tensor(name, tensor).is_floating_point():
+                raise InvalidType(f"{name}: expected a floating point tensor, got {tensor.dtype}")
+            if not tensor.isfinite().all():
+                raise InvalidArgument(f"{name}: expected finite numbers, got NaN or infinity")
+        if variances.ndim != 1 or basis.shape != (*mean.shape, *variances.shape) or len(variances) > mean.numel():
+            raise InvalidArgument(
+                "basis: expected shape (*mean.shape, len(variances)), at most as many columns as the mean has numbers, "
+                f"got mean {tuple(mean.shape)}, basis {tuple(basis.shape)}, variances {tuple(variances.shape)}"
+            )
+        self.rest = check_number("rest", rest)
+        if not (0 <= self.rest < math.inf) or (variances < 0).any():
+            raise InvalidArgument(
+                f"variances, rest: expected numbers that are not negative, got {variances.tolist()[:4]} and {rest}"
+            )
+        self.mean, self.basis, self.variances = (tensor.detach().float() for tensor in tensors.values())
+        self.about = dict(about or {})
+
+    @classmethod
+    def fit(
+        cls,
+        images: Tensor | Iterable[Tensor],
+        rank: int | None = None,
+        *,
+        about: Mapping[str, str] | None = None,
+        progress: Callable[[int], Any] | None = None,
+    ) -> GaussianPrior:
+        """Fitted to pictures or latents: (n, d...), or an iterable of such batches, read once, which need not fit in
+        memory together.
+
+        ``rank`` None: the one under which one picture in five, held out, is most likely. ``progress`` is called with
+        the number of pictures so far. Raises `lgs.InvalidArgument` for no or one picture, pictures of several sizes,
+        numbers that are not finite, or a rank of as many as there are pictures or more.
+        """
+        batches = [images] if isinstance(images, Tensor) else images
+        components = Components(LARGEST_RANK if rank is None else max(1, rank))
+        held_out: list[Tensor] = []
+        shape: torch.Size | None = None
+        count = 0
+        for batch in batches:
+            batch = check_tensor("images", batch)
+            if batch.ndim < 2 or not batch.is_floating_point():
+                raise InvalidType(
+                    f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
+                )
+            if shape is not None and batch.shape[1:] != shape:
+                raise InvalidArgument(
+                    f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop or "
+                    "scale them to one"
+                )
+            shape = batch.shape[1:]
+            if not batch.isfinite().all():
+                raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
+            rows = batch.flatten(1).cpu()
+            if rank is None:
+                chosen = (torch.arange(count, count + len(rows)) % HELD_OUT) == HELD_OUT - 1
+                if sum(map(len, held_out)) < LARGEST_RANK:
+                    held_out.append(rows[chosen])
+                    rows = rows[~chosen]
+            count += len(batch)
+            if len(rows):
+                components.update(rows)
+            if progress is not None:
+                progress(count)
+        if shape is None or count < 2:
+            raise InvalidArgument(f"images: expected at least two pictures, got {count}")
+        if rank is not None and not 0 <= rank < count:
+            raise InvalidArgument(f"rank: expected 0 to {count - 1}, less than the number of pictures, got {rank}")
+        if rank is None and count < 2 * HELD_OUT:
+            raise InvalidArgument(
+                f"rank: expected one to be given for fewer than {2 * HELD_OUT} pictures, of which too few can be held "
+                f"out to choose it; got {count}"
+            )
+        if rank is None:
+            rank = _likeliest_rank(components, torch.cat(held_out))
+            components.update(torch.cat(held_out))
+        return cls._of(components, rank, shape, dict(about or {}) | {"count": str(count), "source": "pictures"})
+
+    @classmethod
+    def _of(cls, components: Components, rank: int, shape: torch.Size, about: dict[str, str]) -> GaussianPrior:
+        basis, variances, rest = _truncated(components, rank)
+        basis = basis.reshape(*shape, -1)
+        return cls(components.mean.reshape(shape), basis, variances, rest, about)
+
+    @classmethod
+    def from_model(
+        cls,
+        denoise: Denoiser,
+        shape: tuple[int, ...],
+        sigma: float,
+        rank: int | None = None,
+        *,
+        evaluations: int = 64,
+        batch: int = 8,
+        process: str = "ve",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+        about: Mapping[str, str] | None = None,
+        progress: Callable[[int], Any] | None = None,
+    ) -> GaussianPrior:
+        """Fitted to a model's own answers at pure noise of level ``sigma``, prompted and guided as ``denoise`` is.
+
+        ``shape`` (d...) is that of one item; ``evaluations`` of D are made in batches of at most ``batch``. ``rank``
+        None: half of the evaluations. For a flow ``sigma`` must be below 1, where x says something of x_0: 0.97, say.
+        Formulas: `lgs.starts.from_model`.
+        """
+        sigma = check_number("sigma", sigma)
+        Options(process=process)  # which refuses a name that is none
+        top = 1.0 if process == "flow" else math.inf
+        if not 0 < sigma < top:
+            raise InvalidArgument(f"sigma: expected a noise level above 0 and below {top}, got {sigma}")
+        if evaluations < 2 or batch < 1:
+            raise InvalidArgument(
+                f"evaluations, batch: expected at least 2 and at least 1, got {evaluations} and {batch}"
+            )
+        rank = evaluations // 2 if rank is None else rank
+        if not 0 <= rank < evaluations:
+            raise InvalidArgument(f"rank: expected 0 to {evaluations - 1}, fewer than the evaluations, got {rank}")
+        components = Components(evaluations)
+        for done in range(0, evaluations, batch):
+            n = min(batch, evaluations - done)
+            noise = torch.randn(n, *shape, device=device, generator=generator)
+            answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
+            if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
+                raise InvalidArgument(
+                    f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
+                )
+            components.update(answers.detach().flatten(1).cpu())
+            if progress is not None:
+                progress(done + n)
+        level = sigma / (1 - sigma) if process == "flow" else sigma
+        basis, answered, rest_answered = _truncated(components, rank)
+        variances = variance_of_data(answered, level)
+        rest = variance_of_data(torch.tensor(rest_answered, dtype=torch.float64), level).item()
+        mean = mean_of_data(components.mean, basis, variances, rest, level)
+        about = dict(about or {}) | {"evaluations": str(evaluations), "sigma": str(sigma), "source": "model"}
+        size = torch.Size(shape)
+        return cls(mean.reshape(size), basis.reshape(*size, -1), variances, rest, about)
+
+    def teleport(self, x: Tensor, sigma: float, sigma_next: float, process: str = "ve") -> Tensor:
+        """x at ``sigma_next`` for x (batch, d...) at ``sigma``, at no evaluation; like x.
+
+        Along the probability-flow ODE of this Gaussian, in closed form (arXiv 2412.09726); an item's result is the
+        same in any batch. Raises `lgs.InvalidArgument` where 0 < ``sigma_next`` < ``sigma`` does not hold, or x is of
+        another shape than the prior's mean.
+        """
+        return start_calls.teleport(
+            Options(process=process).as_json(),
+            check_tensor("x", x),
+            check_number("sigma", sigma),
+            check_number("sigma_next", sigma_next),
+            mean=self.mean,
+            basis=self.basis,
+            variances=self.variances,
+            rest=self.rest,
+        )
+
+    def save(self, file: str | PathLike[str]) -> None:
+        """Writes it as safetensors, with ``about`` in its metadata."""
+        rest = torch.tensor(self.rest, dtype=torch.float64)
+        tensors = {"mean": self.mean, "basis": self.basis, "variances": self.variances, "rest": rest}
+        files.write(file, tensors, self.about)
+
+    @classmethod
+    def load(cls, file: str | PathLike[str]) -> GaussianPrior:
+        """The prior of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind."""
+        tensors, about = files.read(file)
+        return cls(tensors["mean"], tensors["basis"], tensors["variances"], tensors["rest"].item(), about)
+
+    def __repr__(self) -> str:
+        return f"lgs.GaussianPrior(shape {tuple(self.mean.shape)}, rank {len(self.variances)}, rest {self.rest:.3g})"
+
+
+def _truncated(components: Components, rank: int) -> tuple[Tensor, Tensor, float]:
+    """Basis (d, r), variances (r,) and the mean variance along all other directions."""
+    basis, variances = components.basis[:, :rank], components.variances[:rank]
+    others = len(components.mean) - len(variances)
+    left = max(0.0, components.total_variance - variances.sum().item())
+    return basis, variances, left / others if others else 0.0
+
+
+def _likeliest_rank(components: Components, held_out: Tensor) -> int:
+    """The rank under which these items (n, d) are most likely."""
+    from_mean = held_out.double() - components.mean
+    basis, variances, total = components.basis, components.variances, components.total_variance
+    d = len(components.mean)
+    along = (from_mean @ basis).square().mean(dim=0).cumsum(dim=0)
+    along = torch.cat([along.new_zeros(1), along])
+    scaled = torch.cat([along.new_zeros(1), ((from_mean @ basis).square() / variances).mean(dim=0).cumsum(dim=0)])
+    logs = torch.cat([along.new_zeros(1), variances.log().cumsum(dim=0)])
+    kept = torch.cat([along.new_zeros(1), variances.cumsum(dim=0)])
+    ranks = torch.arange(len(kept), dtype=torch.float64)
+    rest = ((total - kept) / (d - ranks).clamp_min(1)).clamp_min(1e-12 * total / d)
+    distance = from_mean.square().sum(dim=1).mean()
+    # -2 log likelihood, but for what does not depend on the rank.
+    cost = logs + (d - ranks) * rest.log() + scaled + (distance - along) / rest
+    return int(cost.argmin())
+
+
+def _short(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
