@@ -457,6 +457,64 @@ static void logging(const char *manifest)
     lgs->engine_close(engine);
 }
 
+/* A new tensor of one or two axes. */
+static lgs_tensor_t shaped(const double *values, int64_t rows, int64_t columns)
+{
+    const int64_t sizes[] = {rows, columns}, strides[] = {columns ? columns : 1, 1};
+    lgs_tensor_t tensor = NULL;
+    if (empty_strided(columns ? 2 : 1, sizes, strides, dtype_float64(), device_type_cpu(), 0, &tensor) != 0) {
+        exit(2);
+    }
+    memcpy(data(tensor), values, (size_t)(rows * (columns ? columns : 1)) * sizeof *values);
+    return tensor;
+}
+
+/* A prior that knows the first two coordinates and takes the others for one variance: the ODE in closed form. */
+static void teleported(const lgs_engine_t *engine)
+{
+    static const double mean[D] = {0.5, -1.0, 2.0, 0.0}, basis[D * 2] = {1, 0, 0, 1, 0, 0, 0, 0}, rest = 0.1;
+    static const char flow[] = "{\"process\": \"flow\"}";
+    lgs_tensor_t x = tensor_of(start), result = NULL;
+    lgs_gaussian_t prior = {sizeof prior, shaped(mean, D, 0), shaped(basis, D, 2), shaped(lambda, 2, 0), rest};
+    double expected[N];
+    for (int process = 0; process < 2; process++) {
+        double t = process ? 1.0 : 3.0, s = process ? 0.7 : 0.8;
+        double alpha_t = process ? 1 - t : 1, alpha_s = process ? 1 - s : 1;
+        for (int i = 0; i < N; i++) {
+            double l = i % D < 2 ? lambda[i % D] : rest, m = mean[i % D];
+            double gain = sqrt((alpha_s * alpha_s * l + s * s) / (alpha_t * alpha_t * l + t * t));
+            expected[i] = alpha_s * m + gain * (start[i] - alpha_t * m);
+        }
+        ACCEPTED(lgs->teleport(engine, process ? flow : NULL, &prior, x, t, s, &result, &error));
+        CHECK_CLOSE(result, expected, 1e-12);
+        lgs->tensor_delete(engine, result);
+    }
+
+    result = &checks;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "sigma_next", lgs->teleport(engine, NULL, &prior, x, 1, 1, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "sigma_next", lgs->teleport(engine, NULL, &prior, x, 1, NAN, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "prior", lgs->teleport(engine, NULL, NULL, x, 2, 1, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x", lgs->teleport(engine, NULL, &prior, NULL, 2, 1, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "result", lgs->teleport(engine, NULL, &prior, x, 2, 1, NULL, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->teleport(NULL, NULL, &prior, x, 2, 1, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_TYPE, "nope",
+            lgs->teleport(engine, "{\"nope\": 1}", &prior, x, 2, 1, &result, &error));
+    for (int part = 0; part < 3; part++) {
+        lgs_gaussian_t less = prior;
+        *(part == 0 ? &less.mean : part == 1 ? &less.basis : &less.variances) = NULL;
+        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "prior.", lgs->teleport(engine, NULL, &less, x, 2, 1, &result, &error));
+    }
+    prior.struct_size = offsetof(lgs_gaussian_t, rest);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "prior.struct_size",
+            lgs->teleport(engine, NULL, &prior, x, 2, 1, &result, &error));
+    prior.struct_size = sizeof prior;
+    prior.rest = -1;
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "prior.rest", lgs->teleport(engine, NULL, &prior, x, 2, 1, &result, &error));
+    CHECK(result == &checks);
+    CHECK(delete_tensor(prior.mean) == 0 && delete_tensor(prior.basis) == 0 && delete_tensor(prior.variances) == 0);
+    lgs->tensor_delete(engine, x);
+}
+
 int main(int argc, char **argv)
 {
     lgs_engine_config_t config = {sizeof config, NULL, NULL, NULL, NULL};
@@ -482,6 +540,7 @@ int main(int argc, char **argv)
     remembered(engine);
     interruptions(engine);
     logging(argv[2]);
+    teleported(engine);
     lgs->engine_close(engine);
     /* A tensor that C made is C's to delete too. */
     CHECK(delete_tensor(tensor_of(start)) == 0);
