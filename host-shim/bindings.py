@@ -274,5 +274,7 @@ WRITTEN = {PYTHON: python, RUST: rust}
 
 if __name__ == "__main__":
     for file, content in WRITTEN.items():
-        (ROOT / file).write_text(content(), encoding="utf-8")
-        print(f"wrote {file}")
+        # What is as it should be is not touched: cargo would build it again.
+        if (ROOT / file).read_text(encoding="utf-8") != content():
+            (ROOT / file).write_text(content(), encoding="utf-8")
+            print(f"wrote {file}")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from .._torch.contexts import leave_contexts
-from ..errors import HOST_FAILED, HOST_STOPPED
+from ..errors import HOST_FAILED, HOST_STOPPED, error_for
 from .header import CONTINUE, FAIL, STOP, Host
 
 
@@ -47,6 +47,12 @@ class Call:
         finally:
             # The traceback holds this frame, and the frame must not hold the exception.
             del exception
+
+    def finish(self, status: int, message: str) -> None:
+        """Raises what ended the call: what a callback has raised, or else the library's own error, if there is one."""
+        self.raise_again(status)
+        if status:
+            raise error_for(status, message)
 
     def __enter__(self):
         self.number = next(_numbers)

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from .._torch.handles import Lent, take
-from ..errors import error_for
 from .callbacks import HostCall
 from .engine import engine
 from .header import Choice
@@ -47,9 +46,7 @@ def call_with_model(
             getattr(native.lib.api, function), native.handle, options, byref(call.host()), handle, *arguments
         )
     tensors = [] if status else [take(out.value) for out in outs]
-    call.raise_again(status)
-    if status:
-        raise error_for(status, message)
+    call.finish(status, message)
     return tensors
 
 

@@ -8,7 +8,6 @@ from ctypes import byref, c_double, c_void_p
 from torch import Tensor
 
 from .._torch.handles import Lent, take
-from ..errors import error_for
 from .calls import Call
 from .engine import engine
 from .header import Gaussian
@@ -35,8 +34,6 @@ def teleport(
         status, message = native.lib.call(
             native.lib.api.teleport, native.handle, options, byref(prior), lent[0], *levels, byref(out)
         )
-    result = None if status else take(out.value)
-    call.raise_again(status)
-    if result is None:
-        raise error_for(status, message)
-    return result
+    results = [] if status else [take(out.value)]
+    call.finish(status, message)
+    return results[0]

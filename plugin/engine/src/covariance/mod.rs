@@ -11,13 +11,13 @@ pub mod isotropic_large;
 pub mod isotropic_optimal;
 pub mod lanczos;
 pub mod principal_components;
-mod probed;
+pub mod probed;
 pub mod spectral;
 
 pub use self::draw::{Draw, Law, Noise, SquareRoot, Statistics};
 use self::{
-    diagonal::Diagonal, diagonal_learned::DiagonalLearned, isotropic::Isotropic, isotropic_large::IsotropicLarge,
-    isotropic_optimal::IsotropicOptimal, lanczos::Lanczos, spectral::Spectral,
+    diagonal::diagonal, diagonal_learned::DiagonalLearned, isotropic::Isotropic, isotropic_large::IsotropicLarge,
+    isotropic_optimal::isotropic_optimal, lanczos::Lanczos, spectral::spectral,
 };
 use crate::{
     model::Denoiser,
@@ -30,10 +30,10 @@ pub fn law<'m, M: Denoiser + ?Sized + 'm>(options: &Options) -> Box<dyn Law<M> +
     match options.covariance {
         Covariance::Isotropic => Box::new(Isotropic),
         Covariance::IsotropicLarge => Box::new(IsotropicLarge),
-        Covariance::IsotropicOptimal => Box::new(IsotropicOptimal { probes }),
-        Covariance::Diagonal => Box::new(Diagonal { probes }),
+        Covariance::IsotropicOptimal => Box::new(isotropic_optimal(probes)),
+        Covariance::Diagonal => Box::new(diagonal(probes)),
         Covariance::DiagonalLearned => Box::new(DiagonalLearned),
-        Covariance::Spectral => Box::new(Spectral { probes }),
+        Covariance::Spectral => Box::new(spectral(probes)),
         Covariance::Lanczos => Box::new(Lanczos {
             steps: options.lanczos_steps as usize,
             extended: options.extended,

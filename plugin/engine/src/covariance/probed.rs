@@ -2,38 +2,45 @@
 
 use tch::Tensor;
 
-use super::draw::{Draw, Noise};
+use super::draw::{Draw, Law, Noise};
 use crate::{
     checks::{
         finite_and_fetch,
         names::{DENOISED, NOISE, PRODUCT},
     },
     error::{Error, Result},
+    layout::Layout,
     linear::bases::{self, Basis, Structure},
     model::{Denoiser, Evaluator},
 };
 
-/// That there is a probe.
-pub fn check(probes: usize) -> Result<()> {
-    match probes {
-        0 => Err(Error::Argument("probes: expected at least 1, got 0".into())),
-        _ => Ok(()),
-    }
+/// λ from probes, B and what is alike in λ by the structure.
+pub struct Probed {
+    pub structure: Structure,
+    /// At least 1.
+    pub probes: usize,
 }
 
-/// D(x) and Σ^{1/2} z, λ from `probes` products.
-pub fn noise<M: Denoiser + ?Sized>(
-    model: &mut Evaluator<'_, M>,
-    draw: &Draw<'_>,
-    structure: Structure,
-    probes: usize,
-) -> Result<(Tensor, Noise)> {
-    let mut at = draw.linearization(model);
-    let basis = Basis::of(structure, draw.z)?;
-    let eigenvalues = bases::eigenvalues(|v| at.jvp(v, None), &basis, draw.z, probes)?;
-    let denoised = at.denoised()?;
-    let noise = with_eigenvalues(draw, &basis, &eigenvalues, [(DENOISED, &denoised), (PRODUCT, &eigenvalues)])?;
-    Ok((denoised, noise))
+impl<M: Denoiser + ?Sized> Law<M> for Probed {
+    fn products(&self) -> usize {
+        self.probes
+    }
+
+    fn check(&self, _: &Layout) -> Result<()> {
+        match self.probes {
+            0 => Err(Error::Argument("probes: expected at least 1, got 0".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
+        let mut at = draw.linearization(model);
+        let basis = Basis::of(self.structure, draw.z)?;
+        let eigenvalues = bases::eigenvalues(|v| at.jvp(v, None), &basis, draw.z, self.probes)?;
+        let denoised = at.denoised()?;
+        let noise = with_eigenvalues(draw, &basis, &eigenvalues, [(DENOISED, &denoised), (PRODUCT, &eigenvalues)])?;
+        Ok((denoised, noise))
+    }
 }
 
 /// Σ^{1/2} z for these λ, once all that it is made of is `checked`.
