@@ -55,8 +55,8 @@ def read(file: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: opened.get_tensor(name) for name in NAMES}
     except (OSError, SafetensorError, ValueError) as problem:
         raise InvalidArgument(
-            f"start: {file} is no start that can be used: {problem}. Choose a file that GaussianPrior.save or Fit LGS "
-            "Start wrote, or fit it again."
+            f"start: {file} is no start that can be used: {problem}. Choose a file that GaussianPrior.save wrote, "
+            "or fit it again."
         ) from problem
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
