@@ -11,6 +11,9 @@ low_rank.py    densities and posterior means of both
 components.py  principal components of a stream of pictures
 em.py          how a mixture is fitted
 from_model.py  what a model's answers at high noise say of the data that it draws
+divergence.py  how far a start is from what the model draws
+levels.py      and from this where a trajectory should begin
+unfinished.py  a fit that was stopped
 files.py       the safetensors files of starts
 """
 
@@ -19,11 +22,13 @@ from __future__ import annotations
 from os import PathLike
 
 from . import files
+from .divergence import divergence
 from .gaussian import GaussianPrior
+from .levels import Divergence
 from .mixture import MixturePrior
 from .start import Start
 
-__all__ = ["GaussianPrior", "MixturePrior", "Start", "load"]
+__all__ = ["Divergence", "GaussianPrior", "MixturePrior", "Start", "divergence", "load"]
 
 FAMILIES: dict[str, type[Start]] = {kind.family: kind for kind in (GaussianPrior, MixturePrior)}
 

@@ -19,6 +19,7 @@ from .components import Components
 from .from_model import mean_of_data, variance_of_data
 from .low_rank import LowRankGaussians
 from .start import Start, checked_items, checked_levels, signal
+from .unfinished import Unfinished
 
 LARGEST_RANK = 256
 """Components that are kept where none is asked for."""
@@ -77,12 +78,16 @@ class GaussianPrior(Start):
         *,
         about: Mapping[str, str] | None = None,
         progress: Callable[[int], Any] | None = None,
+        resume: str | PathLike[str] | None = None,
     ) -> GaussianPrior:
         """Fitted to pictures or latents: (n, d...), or an iterable of such batches, read once, which need not fit in
         memory together.
 
         ``rank`` None: the one under which one picture in five, held out, is most likely. ``progress`` is called with
-        the number of pictures so far. Raises `lgs.InvalidArgument` for no or one picture, pictures of several sizes,
+        the number of pictures so far. ``resume``: a file in which what is known is kept if the fit is stopped; called
+        again with it, and with the same pictures in the same order, the fit goes on after those that it has.
+
+        Raises `lgs.InvalidArgument` for no or one picture, pictures of several sizes,
         numbers that are not finite, or a rank of as many as there are pictures or more.
         """
         batches = [images] if isinstance(images, Tensor) else images
@@ -90,31 +95,55 @@ class GaussianPrior(Start):
         held_out: list[Tensor] = []
         shape: torch.Size | None = None
         count = 0
-        for batch in batches:
-            batch = check_tensor("images", batch)
-            if batch.ndim < 2 or not batch.is_floating_point():
-                raise InvalidType(
-                    f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
-                )
-            if shape is not None and batch.shape[1:] != shape:
-                raise InvalidArgument(
-                    f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop or "
-                    "scale them to one"
-                )
-            shape = batch.shape[1:]
-            if not batch.isfinite().all():
-                raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
-            rows = batch.flatten(1).cpu()
-            if rank is None:
-                chosen = (torch.arange(count, count + len(rows)) % HELD_OUT) == HELD_OUT - 1
-                if sum(map(len, held_out)) < LARGEST_RANK:
-                    held_out.append(rows[chosen])
-                    rows = rows[~chosen]
-            count += len(batch)
-            if len(rows):
-                components.update(rows)
-            if progress is not None:
-                progress(count)
+        unfinished = Unfinished(resume, {"fit": "pictures", "rank": str(rank)})
+        known = 0
+        if unfinished.tensors:
+            components.restore(unfinished.tensors)
+            known, held_out = int(unfinished.tensors["seen"]), [unfinished.tensors["held_out"]]
+        # After a whole batch, in one piece: a stop may come anywhere.
+        snapshot = components.state(), tuple(held_out), known
+
+        def state() -> dict[str, Tensor]:
+            found, kept, seen = snapshot
+            if not found:
+                return {}
+            rows = torch.cat([found["mean"].new_zeros(0, len(found["mean"])), *kept])
+            return found | {"seen": torch.tensor(seen), "held_out": rows}
+
+        with unfinished.kept(state) as now_and_then:
+            for batch in batches:
+                batch = check_tensor("images", batch)
+                if batch.ndim < 2 or not batch.is_floating_point():
+                    raise InvalidType(
+                        f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
+                    )
+                if shape is not None and batch.shape[1:] != shape:
+                    raise InvalidArgument(
+                        f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop "
+                        "or scale them to one"
+                    )
+                shape = batch.shape[1:]
+                if not batch.isfinite().all():
+                    raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
+                if components.count and shape.numel() != len(components.mean):
+                    raise InvalidArgument(
+                        f"resume: expected pictures of {len(components.mean)} numbers, as in the part that is known, "
+                        f"got {tuple(shape)}"
+                    )
+                rows = batch.flatten(1).cpu()
+                numbers = torch.arange(count, count + len(rows))
+                new = numbers >= known
+                if rank is None:
+                    chosen = (numbers % HELD_OUT == HELD_OUT - 1) & (sum(map(len, held_out)) < LARGEST_RANK)
+                    held_out.append(rows[chosen & new])
+                    new &= ~chosen
+                if new.any():
+                    components.update(rows[new])
+                count += len(batch)
+                snapshot = components.state(), tuple(held_out), max(known, count)
+                if progress is not None:
+                    progress(count)
+                now_and_then()
         if shape is None or count < 2:
             raise InvalidArgument(f"images: expected at least two pictures, got {count}")
         if rank is not None and not 0 <= rank < count:
@@ -151,12 +180,13 @@ class GaussianPrior(Start):
         generator: torch.Generator | None = None,
         about: Mapping[str, str] | None = None,
         progress: Callable[[int], Any] | None = None,
+        resume: str | PathLike[str] | None = None,
     ) -> GaussianPrior:
         """Fitted to a model's own answers at pure noise of level ``sigma``, prompted and guided as ``denoise`` is.
 
         ``shape`` (d...) is that of one item; ``evaluations`` of D are made in batches of at most ``batch``. ``rank``
         None: half of the evaluations. For a flow ``sigma`` must be below 1, where x says something of x_0: 0.97, say.
-        Formulas: `lgs.starts.from_model`.
+        ``resume`` as `fit` has it: it goes on with the noise that would have come. Formulas: `lgs.starts.from_model`.
         """
         sigma = check_number("sigma", sigma)
         Options(process=process)  # which refuses a name that is none
@@ -171,17 +201,32 @@ class GaussianPrior(Start):
         if not 0 <= rank < evaluations:
             raise InvalidArgument(f"rank: expected 0 to {evaluations - 1}, fewer than the evaluations, got {rank}")
         components = Components(evaluations)
-        for done in range(0, evaluations, batch):
-            n = min(batch, evaluations - done)
-            noise = torch.randn(n, *shape, device=device, generator=generator)
-            answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
-            if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
-                raise InvalidArgument(
-                    f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
-                )
-            components.update(answers.detach().flatten(1).cpu())
-            if progress is not None:
-                progress(done + n)
+        generator = torch.Generator(device).manual_seed(torch.initial_seed()) if generator is None else generator
+        settings = {"fit": "model", "shape": str(tuple(shape)), "sigma": str(sigma), "process": process}
+        unfinished = Unfinished(resume, settings | {"evaluations": str(evaluations), "batch": str(batch)})
+        if unfinished.tensors:
+            components.restore(unfinished.tensors)
+            generator.set_state(unfinished.tensors["noise"])
+        snapshot = components.state(), generator.get_state()
+
+        def state() -> dict[str, Tensor]:
+            found, noise_state = snapshot
+            return found | {"noise": noise_state} if found else {}
+
+        with unfinished.kept(state) as now_and_then:
+            for done in range(components.count, evaluations, batch):
+                n = min(batch, evaluations - done)
+                noise = torch.randn(n, *shape, device=device, generator=generator)
+                answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
+                if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
+                    raise InvalidArgument(
+                        f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
+                    )
+                components.update(answers.detach().flatten(1).cpu())
+                snapshot = components.state(), generator.get_state()
+                if progress is not None:
+                    progress(done + n)
+                now_and_then()
         level = sigma / (1 - sigma) if process == "flow" else sigma
         basis, answered, rest_answered = _truncated(components, rank)
         variances = variance_of_data(answered, level)

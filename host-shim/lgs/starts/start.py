@@ -12,6 +12,7 @@ from torch import Tensor
 from .._arguments import check_number, check_tensor
 from ..errors import InvalidArgument
 from ..options import Options
+from .levels import Divergence
 
 
 class Start(abc.ABC):
@@ -38,7 +39,36 @@ class Start(abc.ABC):
 
     @abc.abstractmethod
     def log_likelihood(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        """Log density (batch,), in nats, of x (batch, d...): data noised to ``sigma``, as this law has it."""
+        """Log density (batch,), in nats, of x (batch, d...): data noised to ``sigma``, as this law has it.
+
+        Differentiable in x.
+        """
+
+    def denoised(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
+        """E[x_0 | x] of x (batch, d...) at ``sigma``, as this law has it; like x.
+
+        By Tweedie's formula from the density, (x + sigma^2 grad log p(x)) / alpha, unless a family knows better.
+        """
+        alpha = signal(sigma, process)
+        with torch.inference_mode(False), torch.enable_grad():
+            point = x.detach().clone().requires_grad_()
+            [score] = torch.autograd.grad(self.log_likelihood(point, sigma, process).sum(), point)
+        return (x + sigma**2 * score) / alpha
+
+    def level(self, evaluations: int) -> float | None:
+        """sigma / alpha where a trajectory of so many evaluations should begin: see `lgs.starts.Divergence.level`.
+
+        Raises `lgs.InvalidArgument` where the divergence was never measured.
+        """
+        if "divergence" not in self.about:
+            raise InvalidArgument(
+                "start: expected one whose divergence from the model was measured, got one that was fitted without the "
+                "model; say at which level to begin, or measure it with lgs.starts.divergence"
+            )
+        try:
+            return Divergence.from_text(self.about["divergence"]).level(evaluations)
+        except ValueError as problem:
+            raise InvalidArgument(f"start: {problem} as its divergence; fit it again") from problem
 
     @abc.abstractmethod
     def save(self, file: str | PathLike[str]) -> None:
@@ -70,7 +100,7 @@ def checked_levels(sigma: float, sigma_next: float | None, process: str) -> tupl
 
 def checked_items(x: Tensor, shape: torch.Size) -> Tensor:
     """x (batch, d...) as rows (batch, d), float32 at least, for items of this shape."""
-    x = check_tensor("x", x)
+    check_tensor("x", x)
     if not x.is_floating_point() or x.shape[1:] != shape or x.ndim == 0:
         raise InvalidArgument(
             f"x: expected a floating point tensor (batch, {', '.join(map(str, shape))}), as the start was fitted to, "
