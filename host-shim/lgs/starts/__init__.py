@@ -1,7 +1,7 @@
 """Where a trajectory starts, if not at pure noise: from what is known of the data before the first evaluation.
 
     prior = lgs.GaussianPrior.fit(latents, rank=64)
-    x = prior.teleport(noise * sigmas[0], sigmas[0], 5.0)
+    x = prior.begin(noise, 5.0)
     samples = lgs.sample(denoise, x, sigmas_from_5_on)
 
 start.py       `Start`: what all families have in common
