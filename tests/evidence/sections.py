@@ -14,6 +14,7 @@ MODULES = {
         "guidance": "report.guided",
         "guidance_digits": "report.guided_digits",
         "likelihood": "report.likelihood",
+        "starts": "report.starts",
         "trained": "report.trained",
         "defaults": "report.tuned",
     },

@@ -33,10 +33,11 @@ class Divergence:
         share = math.log(above / level) / math.log(above / below)
         return math.exp((1 - share) * math.log(max(fewer, 1e-30)) + share * math.log(max(more, 1e-30)))
 
-    def level(self, evaluations: int) -> float | None:
+    def level(self, evaluations: int, allowed: float = ALLOWED) -> float | None:
         """The lowest level sigma / alpha at which the start costs no more than it may in a trajectory of so many
-        evaluations; None where there is none below the highest measured: it would hurt."""
-        allowed = ALLOWED * (AT / max(AT, evaluations)) ** 2
+        evaluations; None where there is none below the highest measured: it would hurt. ``allowed``: nats, at `AT`
+        evaluations."""
+        allowed *= (AT / max(AT, evaluations)) ** 2
         tried = [self.levels[0] * (self.levels[-1] / self.levels[0]) ** (i / 200) for i in range(201)]
         fitting = [level for level in tried if self.at(level) <= allowed]
         return min(fitting) if len(fitting) > 1 else None

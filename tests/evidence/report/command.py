@@ -6,6 +6,7 @@ exact_samples   samples of exact models, for every sampler
 guidance        what guidance does to the covariance
 guidance_digits the same of a trained model, guided by a classifier of its pictures
 likelihood      which covariance the data are likely under
+starts          starting below the highest noise level, for several samplers
 trained         samples of trained models against held-out data, for every sampler
 defaults        the settings that pay best for a number of model evaluations
 
