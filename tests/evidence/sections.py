@@ -15,6 +15,7 @@ MODULES = {
         "guidance_digits": "report.guided_digits",
         "likelihood": "report.likelihood",
         "starts": "report.starts",
+        "families": "report.families",
         "trained": "report.trained",
         "defaults": "report.tuned",
     },

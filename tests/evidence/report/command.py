@@ -7,6 +7,7 @@ guidance        what guidance does to the covariance
 guidance_digits the same of a trained model, guided by a classifier of its pictures
 likelihood      which covariance the data are likely under
 starts          starting below the highest noise level, for several samplers
+families        learned laws to begin with, against the Gaussian
 trained         samples of trained models against held-out data, for every sampler
 defaults        the settings that pay best for a number of model evaluations
 

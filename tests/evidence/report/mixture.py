@@ -141,6 +141,12 @@ class Mixture:
         eye = torch.eye(mu.shape[1], dtype=torch.float64)
         return torch.logdet(eye + covariance_of(p, mu.expand(len(x), -1, -1))) / 2 - information
 
+    def log_density(self, x: Tensor, sigma: float) -> Tensor:
+        """Of x (batch, d), data with noise, (batch,), in nats."""
+        values, _ = self._basis
+        volume = (2 * math.pi * (values + sigma**2)).log().sum() / 2
+        return self._log_joint(x, sigma).logsumexp(dim=-1) - volume
+
     def _log_joint(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """log of w_k N(x; m_k, C_t), (batch, k), up to what does not depend on k."""
         away = self._in_basis(lambda lam, s2: (lam + s2).rsqrt(), x[:, None] - self.means, sigma)
