@@ -1,0 +1,177 @@
+"""A SAMPLER that begins with what a start knows of the data, and leaves the rest to another SAMPLER."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from comfy.samplers import CFGGuider, Sampler
+from torch import Tensor
+
+from .. import lgs
+from ..lgs.starts import GaussianPrior
+from .digests import model_digest, prompt_digest
+from .forward_process import forward_process, noise_scale
+
+log = logging.getLogger("lgs")
+
+SLACK = 1e-5
+"""How far the level of the list may lie below the one that is asked for, relatively: float32."""
+
+
+class StartedSampler(Sampler):
+    """``inner``, on the noise levels from ``sigma_next`` down.
+
+    What is above is one step of `lgs.starts.Start.teleport`, from the same noise. ``inner`` is any SAMPLER; it gets the
+    noise that, as the host scales it, is the picture at its first level. ``sigma_next`` None: ``inner`` alone, and
+    the log says why.
+    """
+
+    def __init__(self, inner: Sampler, start: GaussianPrior, sigma_next: float | None):
+        self.inner, self.start, self.sigma_next = inner, start, sigma_next
+
+    @property
+    def extra_options(self) -> dict:
+        """Those of ``inner``: LGS Report finds its runs there."""
+        return getattr(self.inner, "extra_options", {})
+
+    def max_denoise(self, model_wrap: CFGGuider, sigmas: Tensor) -> bool:
+        return self.inner.max_denoise(model_wrap, sigmas)
+
+    def sample(
+        self,
+        model_wrap: CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """As ComfyUI calls a SAMPLER: noise and latent (batch, d...), in the model's own space."""
+        inner = (extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+        if self.sigma_next is None:
+            log.info("LGS Start: the level of this start is none, which says that it saves nothing: it is not used.")
+            return self.inner.sample(model_wrap, sigmas, *inner)
+        skipped = steps_above(sigmas, self.sigma_next)
+        if not skipped:
+            return self.inner.sample(model_wrap, sigmas, *inner)
+        model_sampling = model_wrap.inner_model.model_sampling
+        check_fits(self.start, model_wrap, noise)
+        latent = torch.zeros_like(noise) if latent_image is None else latent_image
+        rest = sigmas[skipped:]
+
+        scaled = self.inner.max_denoise(model_wrap, sigmas)
+        x = model_sampling.noise_scaling(sigmas[0], noise, latent, scaled)
+        free = mask_at(rest, denoise_mask, noise, model_wrap, extra_args)
+        x = teleported(self.start, x, float(sigmas[0]), float(rest[0]), model_sampling, latent, free)
+        if len(rest) == 1:
+            return model_sampling.inverse_noise_scaling(rest[-1], x)
+
+        # The host's scaling is affine in the noise, whatever the model: undone, it gives x again.
+        scaled = self.inner.max_denoise(model_wrap, rest)
+        of_latent = model_sampling.noise_scaling(rest[0], torch.zeros_like(x), latent, scaled)
+        of_noise = model_sampling.noise_scaling(rest[0], torch.ones_like(x), torch.zeros_like(x), scaled)
+        moved = (x - of_latent) / of_noise
+        # What is known is noised again in each step, with the noise that it had.
+        noise = moved if free is None else torch.lerp(noise, moved, free)
+        later = None
+        if callback is not None:
+            later = lambda step, denoised, x, steps: callback(step + skipped, denoised, x, steps + skipped)  # noqa: E731
+        return self.inner.sample(model_wrap, rest, extra_args, later, noise, latent_image, denoise_mask, disable_pbar)
+
+
+def steps_above(sigmas: Tensor, sigma_next: float) -> int:
+    """How many steps lie above ``sigma_next``: the number of the last level before the list first falls below it."""
+    levels, above = sigmas.tolist(), 0
+    while above + 1 < len(levels) and levels[above + 1] >= sigma_next * (1 - SLACK):
+        above += 1
+    return above
+
+
+def mask_at(
+    sigmas: Tensor, denoise_mask: Tensor | None, noise: Tensor, model_wrap: CFGGuider, extra_args: dict
+) -> Tensor | None:
+    """Where the picture may change at the first of ``sigmas``, from 0 to 1, like the noise; None: everywhere."""
+    if denoise_mask is None:
+        return None
+    at_level = extra_args.get("model_options", {}).get("denoise_mask_function")  # of Differential Diffusion
+    if at_level is not None:
+        options = {"model": model_wrap, "sigmas": sigmas}
+        denoise_mask = at_level(sigmas[0].expand(len(noise)), denoise_mask, extra_options=options)
+    free = denoise_mask.to(noise).expand_as(noise)
+    return None if bool((free == 1).all()) else free
+
+
+def teleported(
+    start: GaussianPrior,
+    x: Tensor,
+    sigma: float,
+    sigma_next: float,
+    model_sampling: object,
+    latent: Tensor,
+    free: Tensor | None,
+) -> Tensor:
+    """x at ``sigma_next``, given what of ``latent`` is known where ``free`` is 0."""
+    process = forward_process(model_sampling)
+    # A flow with noise of another size is one of size 1 at another level, scaled.
+    scale = noise_scale(model_sampling) if process == "flow" else 1.0
+    size, size_next = (1 - level + scale * level for level in (sigma, sigma_next))
+    if process == "flow":
+        x, sigma, sigma_next = x / size, scale * sigma / size, scale * sigma_next / size_next
+    if free is None:
+        moved = start.teleport(x, sigma, sigma_next, process)
+    else:
+        if not hasattr(start, "given"):
+            raise lgs.Error(
+                f"start: expected one that can take a part of the picture as known, got {start!r}, which cannot. "
+                "Remove the mask, or fit a Gaussian start."
+            )
+        given = start.given(latent, (free > 0).to(latent.dtype))
+        if isinstance(given, (list, tuple)):
+            items = [one.teleport(x[i : i + 1], sigma, sigma_next, process) for i, one in enumerate(given)]
+            moved = torch.cat(items)
+        else:
+            moved = given.teleport(x, sigma, sigma_next, process)
+    return moved * size_next if process == "flow" else moved
+
+
+def check_fits(start: GaussianPrior, model_wrap: CFGGuider, noise: Tensor) -> None:
+    """Raises `lgs.Error` for a start of another model, process or size; another prompt is warned of."""
+    shape, fitted = tuple(noise.shape[1:]), start_shape(start)
+    if shape != fitted:
+        raise lgs.Error(
+            f"start: this one was fitted to latents of {sized(fitted)}, and here they are of {sized(shape)}. Use a "
+            "picture of that size, or fit a start for this one with Fit LGS Start."
+        )
+    about = start.about
+    process = forward_process(model_wrap.inner_model.model_sampling)
+    if about.get("process", process) != process:
+        raise lgs.Error(
+            f"start: this one was fitted to a model of the process {about['process']}, and this model's is {process}. "
+            "Fit one to this model with Fit LGS Start."
+        )
+    patcher = getattr(model_wrap, "model_patcher", None)
+    if patcher is not None and "model_digest" in about and (digest := model_digest(patcher)) != about["model_digest"]:
+        raise lgs.Error(
+            f"start: this one was fitted to another model (digest {about['model_digest']}) than this one ({digest}); "
+            "the same checkpoint in another precision or with another LoRA is another one, too. Load that model, or "
+            "fit a start to this one with Fit LGS Start."
+        )
+    if patcher is not None and "prompt_digest" in about and prompt_digest(model_wrap) != about["prompt_digest"]:
+        log.warning(
+            "LGS Start: this start was fitted with another prompt or cfg than is sampled with. It begins as the other "
+            "prompt would, which the steps that follow can only partly mend."
+        )
+
+
+def start_shape(start: GaussianPrior) -> tuple[int, ...]:
+    """(d...): that of one item."""
+    return tuple(start.shape if hasattr(start, "shape") else start.mean.shape)
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    """As people write it: 4 x 64 x 64."""
+    return " x ".join(map(str, shape))
