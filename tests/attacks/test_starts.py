@@ -120,7 +120,7 @@ def test_files_that_are_no_prior(tmp_path):
         (text, "no start that can be used"),
         (other, "expected format 'lgs-start'"),
         (spoilt, "finite numbers in mean"),
-        (odd, "basis of shape mean"),
+        (odd, "basis: expected shape"),
     ]:
         with pytest.raises(lgs.InvalidArgument, match=words):
             lgs.GaussianPrior.load(file)

@@ -4,12 +4,39 @@
     x = prior.teleport(noise * sigmas[0], sigmas[0], 5.0)
     samples = lgs.sample(denoise, x, sigmas_from_5_on)
 
+start.py       `Start`: what all families have in common
 gaussian.py    `GaussianPrior`: mean and leading components of the data, and teleportation with them
+mixture.py     `MixturePrior`: several of them
+low_rank.py    densities and posterior means of both
 components.py  principal components of a stream of pictures
+em.py          how a mixture is fitted
 from_model.py  what a model's answers at high noise say of the data that it draws
-files.py       the safetensors file of a prior
+divergence.py  how far a start is from what the model draws
+levels.py      and from this where a trajectory should begin
+unfinished.py  a fit that was stopped
+files.py       the safetensors files of starts
 """
 
-from .gaussian import GaussianPrior
+from __future__ import annotations
 
-__all__ = ["GaussianPrior"]
+from os import PathLike
+
+from . import files
+from .divergence import divergence
+from .gaussian import GaussianPrior
+from .levels import Divergence
+from .mixture import MixturePrior
+from .start import Start
+
+__all__ = ["Divergence", "GaussianPrior", "MixturePrior", "Start", "divergence", "load"]
+
+FAMILIES: dict[str, type[Start]] = {kind.family: kind for kind in (GaussianPrior, MixturePrior)}
+
+
+def load(file: str | PathLike[str]) -> Start:
+    """The start of a file, of whatever family. Raises `lgs.InvalidArgument` for one that is missing, damaged or of
+    another kind."""
+    family = files.read(file)[0]
+    if family not in FAMILIES:
+        raise files.unusable(file, ValueError(f"expected one of {', '.join(FAMILIES)}, got the family {family!r}"))
+    return FAMILIES[family].load(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,18 @@ class Components:
         self.count += n
         _, values, vectors = torch.linalg.svd(torch.cat(rows), full_matrices=False)
         self._scaled = (values[:, None] * vectors)[: self.rank]
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it knows, by name; nothing before the first update."""
+        if self._mean is None or self._scaled is None:
+            return {}
+        count, scatter = torch.tensor(self.count), torch.tensor(self._scatter, dtype=torch.float64)
+        return {"mean": self._mean, "scaled": self._scaled, "count": count, "scatter": scatter}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from what `state` gave."""
+        self._mean, self._scaled = state["mean"], state["scaled"]
+        self.count, self._scatter = int(state["count"]), state["scatter"].item()
 
     @property
     def mean(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from ..options import Options
 from . import files
 from .components import Components
 from .from_model import mean_of_data, variance_of_data
+from .low_rank import LowRankGaussians
+from .start import Start, checked_items, checked_levels, signal
+from .unfinished import Unfinished
 
 LARGEST_RANK = 256
 """Components that are kept where none is asked for."""
@@ -25,7 +28,7 @@ HELD_OUT = 5
 """One picture in so many is held out to choose the rank."""
 
 
-class GaussianPrior:
+class GaussianPrior(Start):
     """x_0 ~ N(mean, U diag(variances) U^T + rest (I - U U^T)), U the columns of ``basis``.
 
     ``mean`` (d...), ``basis`` (d..., r), orthonormal, ``variances`` (r,), float32 on any device; ``rest``, the variance
@@ -34,8 +37,15 @@ class GaussianPrior:
     Raises `lgs.InvalidArgument` or `lgs.InvalidType` for shapes or values that do not fit together.
     """
 
+    family: ClassVar[str] = "gaussian"
+
     def __init__(
-        self, mean: Tensor, basis: Tensor, variances: Tensor, rest: float, about: Mapping[str, str] | None = None
+        self,
+        mean: Tensor,
+        basis: Tensor,
+        variances: Tensor,
+        rest: float | Tensor,
+        about: Mapping[str, str] | None = None,
     ):
         tensors = {"mean": mean, "basis": basis, "variances": variances}
         for name, tensor in tensors.items():
@@ -56,6 +66,10 @@ class GaussianPrior:
         self.mean, self.basis, self.variances = (tensor.detach().float() for tensor in tensors.values())
         self.about = dict(about or {})
 
+    @property
+    def shape(self) -> torch.Size:
+        return self.mean.shape
+
     @classmethod
     def fit(
         cls,
@@ -64,12 +78,16 @@ class GaussianPrior:
         *,
         about: Mapping[str, str] | None = None,
         progress: Callable[[int], Any] | None = None,
+        resume: str | PathLike[str] | None = None,
     ) -> GaussianPrior:
         """Fitted to pictures or latents: (n, d...), or an iterable of such batches, read once, which need not fit in
         memory together.
 
         ``rank`` None: the one under which one picture in five, held out, is most likely. ``progress`` is called with
-        the number of pictures so far. Raises `lgs.InvalidArgument` for no or one picture, pictures of several sizes,
+        the number of pictures so far. ``resume``: a file in which what is known is kept if the fit is stopped; called
+        again with it, and with the same pictures in the same order, the fit goes on after those that it has.
+
+        Raises `lgs.InvalidArgument` for no or one picture, pictures of several sizes,
         numbers that are not finite, or a rank of as many as there are pictures or more.
         """
         batches = [images] if isinstance(images, Tensor) else images
@@ -77,31 +95,55 @@ class GaussianPrior:
         held_out: list[Tensor] = []
         shape: torch.Size | None = None
         count = 0
-        for batch in batches:
-            batch = check_tensor("images", batch)
-            if batch.ndim < 2 or not batch.is_floating_point():
-                raise InvalidType(
-                    f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
-                )
-            if shape is not None and batch.shape[1:] != shape:
-                raise InvalidArgument(
-                    f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop or "
-                    "scale them to one"
-                )
-            shape = batch.shape[1:]
-            if not batch.isfinite().all():
-                raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
-            rows = batch.flatten(1).cpu()
-            if rank is None:
-                chosen = (torch.arange(count, count + len(rows)) % HELD_OUT) == HELD_OUT - 1
-                if sum(map(len, held_out)) < LARGEST_RANK:
-                    held_out.append(rows[chosen])
-                    rows = rows[~chosen]
-            count += len(batch)
-            if len(rows):
-                components.update(rows)
-            if progress is not None:
-                progress(count)
+        unfinished = Unfinished(resume, {"fit": "pictures", "rank": str(rank)})
+        known = 0
+        if unfinished.tensors:
+            components.restore(unfinished.tensors)
+            known, held_out = int(unfinished.tensors["seen"]), [unfinished.tensors["held_out"]]
+        # After a whole batch, in one piece: a stop may come anywhere.
+        snapshot = components.state(), tuple(held_out), known
+
+        def state() -> dict[str, Tensor]:
+            found, kept, seen = snapshot
+            if not found:
+                return {}
+            rows = torch.cat([found["mean"].new_zeros(0, len(found["mean"])), *kept])
+            return found | {"seen": torch.tensor(seen), "held_out": rows}
+
+        with unfinished.kept(state) as now_and_then:
+            for batch in batches:
+                batch = check_tensor("images", batch)
+                if batch.ndim < 2 or not batch.is_floating_point():
+                    raise InvalidType(
+                        f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
+                    )
+                if shape is not None and batch.shape[1:] != shape:
+                    raise InvalidArgument(
+                        f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop "
+                        "or scale them to one"
+                    )
+                shape = batch.shape[1:]
+                if not batch.isfinite().all():
+                    raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
+                if components.count and shape.numel() != len(components.mean):
+                    raise InvalidArgument(
+                        f"resume: expected pictures of {len(components.mean)} numbers, as in the part that is known, "
+                        f"got {tuple(shape)}"
+                    )
+                rows = batch.flatten(1).cpu()
+                numbers = torch.arange(count, count + len(rows))
+                new = numbers >= known
+                if rank is None:
+                    chosen = (numbers % HELD_OUT == HELD_OUT - 1) & (sum(map(len, held_out)) < LARGEST_RANK)
+                    held_out.append(rows[chosen & new])
+                    new &= ~chosen
+                if new.any():
+                    components.update(rows[new])
+                count += len(batch)
+                snapshot = components.state(), tuple(held_out), max(known, count)
+                if progress is not None:
+                    progress(count)
+                now_and_then()
         if shape is None or count < 2:
             raise InvalidArgument(f"images: expected at least two pictures, got {count}")
         if rank is not None and not 0 <= rank < count:
@@ -138,12 +180,13 @@ class GaussianPrior:
         generator: torch.Generator | None = None,
         about: Mapping[str, str] | None = None,
         progress: Callable[[int], Any] | None = None,
+        resume: str | PathLike[str] | None = None,
     ) -> GaussianPrior:
         """Fitted to a model's own answers at pure noise of level ``sigma``, prompted and guided as ``denoise`` is.
 
         ``shape`` (d...) is that of one item; ``evaluations`` of D are made in batches of at most ``batch``. ``rank``
         None: half of the evaluations. For a flow ``sigma`` must be below 1, where x says something of x_0: 0.97, say.
-        Formulas: `lgs.starts.from_model`.
+        ``resume`` as `fit` has it: it goes on with the noise that would have come. Formulas: `lgs.starts.from_model`.
         """
         sigma = check_number("sigma", sigma)
         Options(process=process)  # which refuses a name that is none
@@ -158,17 +201,32 @@ class GaussianPrior:
         if not 0 <= rank < evaluations:
             raise InvalidArgument(f"rank: expected 0 to {evaluations - 1}, fewer than the evaluations, got {rank}")
         components = Components(evaluations)
-        for done in range(0, evaluations, batch):
-            n = min(batch, evaluations - done)
-            noise = torch.randn(n, *shape, device=device, generator=generator)
-            answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
-            if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
-                raise InvalidArgument(
-                    f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
-                )
-            components.update(answers.detach().flatten(1).cpu())
-            if progress is not None:
-                progress(done + n)
+        generator = torch.Generator(device).manual_seed(torch.initial_seed()) if generator is None else generator
+        settings = {"fit": "model", "shape": str(tuple(shape)), "sigma": str(sigma), "process": process}
+        unfinished = Unfinished(resume, settings | {"evaluations": str(evaluations), "batch": str(batch)})
+        if unfinished.tensors:
+            components.restore(unfinished.tensors)
+            generator.set_state(unfinished.tensors["noise"])
+        snapshot = components.state(), generator.get_state()
+
+        def state() -> dict[str, Tensor]:
+            found, noise_state = snapshot
+            return found | {"noise": noise_state} if found else {}
+
+        with unfinished.kept(state) as now_and_then:
+            for done in range(components.count, evaluations, batch):
+                n = min(batch, evaluations - done)
+                noise = torch.randn(n, *shape, device=device, generator=generator)
+                answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
+                if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
+                    raise InvalidArgument(
+                        f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
+                    )
+                components.update(answers.detach().flatten(1).cpu())
+                snapshot = components.state(), generator.get_state()
+                if progress is not None:
+                    progress(done + n)
+                now_and_then()
         level = sigma / (1 - sigma) if process == "flow" else sigma
         basis, answered, rest_answered = _truncated(components, rank)
         variances = variance_of_data(answered, level)
@@ -182,8 +240,7 @@ class GaussianPrior:
         """x at ``sigma_next`` for x (batch, d...) at ``sigma``, at no evaluation; like x.
 
         Along the probability-flow ODE of this Gaussian, in closed form (arXiv 2412.09726); an item's result is the
-        same in any batch. Raises `lgs.InvalidArgument` where 0 < ``sigma_next`` < ``sigma`` does not hold, or x is of
-        another shape than the prior's mean.
+        same in any batch. Errors as `Start.teleport` has them.
         """
         return start_calls.teleport(
             Options(process=process).as_json(),
@@ -196,17 +253,76 @@ class GaussianPrior:
             rest=self.rest,
         )
 
+    def denoised(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
+        """E[x_0 | x] of x (batch, d...) at ``sigma``, in closed form; like x."""
+        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
+        alpha = signal(sigma, process)
+        if alpha == 0:
+            return self.mean.to(x).expand_as(x)
+        mean = self._gaussians(rows).posterior_mean(rows / alpha, sigma / alpha, rows.new_ones(len(rows), 1))
+        return mean.reshape(x.shape).to(x.dtype)
+
+    def log_likelihood(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
+        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
+        alpha = signal(sigma, process)
+        if alpha == 0:
+            return -0.5 * (rows.square().sum(dim=1) + rows.shape[1] * math.log(2 * math.pi))
+        density = self._gaussians(rows).log_density(rows / alpha, sigma / alpha)[:, 0]
+        return density - rows.shape[1] * math.log(alpha)
+
+    def given(self, known: Tensor, mask: Tensor) -> list[GaussianPrior]:
+        """The law of the rest of a picture of which a part is known: for each item of ``known`` (batch, d...).
+
+        ``mask``, which broadcasts to ``known``, is above 0 where the picture is free. The mean is ``known`` where it
+        is not; ``rest`` is left there, as everywhere. With x = m + W z + sqrt(rest) e, W = U (variances - rest)^(1/2),
+        conditioned on the numbers that are known.
+        """
+        rows = checked_items(known, self.shape).cpu().double()
+        try:
+            free = (check_tensor("mask", mask).cpu() > 0).expand(known.shape).flatten(1)
+        except RuntimeError as problem:
+            raise InvalidArgument(
+                f"mask: expected one that broadcasts to {tuple(known.shape)}, got {tuple(mask.shape)}"
+            ) from problem
+        mean, basis = self.mean.cpu().double().flatten(), self.basis.cpu().double().reshape(rows.shape[1], -1)
+        spread = (self.variances.cpu().double() - self.rest).clamp_min(0)
+        # Nothing is known exactly, or what the components do not span could not be.
+        rest = max(self.rest, 1e-6 * (self.rest + spread.max().item() if len(spread) else 1.0), 1e-12)
+        factor = basis * spread.sqrt()
+        priors = []
+        for row, open_ in zip(rows, free, strict=True):
+            of_known, of_free = factor * ~open_[:, None], factor * open_[:, None]
+            precision = torch.eye(len(spread), dtype=torch.float64) + of_known.T @ of_known / rest
+            values, vectors = torch.linalg.eigh(precision)
+            cause = vectors @ ((vectors.T @ (of_known.T @ (row - mean))) / values) / rest
+            centre = torch.where(open_, mean + of_free @ cause, row)
+            left, singular, _ = torch.linalg.svd(of_free @ (vectors / values.sqrt()), full_matrices=False)
+            kept = singular > 1e-7 * singular.max().clamp_min(1e-30) if len(singular) else singular.bool()
+            columns = left[:, kept].reshape(*self.shape, -1)
+            about = self.about | {"given": "a part of the picture"}
+            priors.append(
+                GaussianPrior(
+                    centre.reshape(self.shape), columns, singular[kept].square() + self.rest, self.rest, about
+                )
+            )
+        return priors
+
     def save(self, file: str | PathLike[str]) -> None:
         """Writes it as safetensors, with ``about`` in its metadata."""
         rest = torch.tensor(self.rest, dtype=torch.float64)
         tensors = {"mean": self.mean, "basis": self.basis, "variances": self.variances, "rest": rest}
-        files.write(file, tensors, self.about)
+        files.write(file, self.family, tensors, self.about)
 
     @classmethod
     def load(cls, file: str | PathLike[str]) -> GaussianPrior:
         """The prior of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind."""
-        tensors, about = files.read(file)
-        return cls(tensors["mean"], tensors["basis"], tensors["variances"], tensors["rest"].item(), about)
+        return files.read_as(cls, file)
+
+    def _gaussians(self, x: Tensor) -> LowRankGaussians:
+        """The one, on x's device and in its dtype."""
+        d = self.mean.numel()
+        rest = torch.tensor([self.rest])
+        return LowRankGaussians(self.mean.reshape(1, d), self.basis.reshape(1, d, -1), self.variances[None], rest).to(x)
 
     def __repr__(self) -> str:
         return f"lgs.GaussianPrior(shape {tuple(self.mean.shape)}, rank {len(self.variances)}, rest {self.rest:.3g})"

@@ -168,3 +168,54 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
     assert file.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("rest", [0.04, 1e-4])
+def test_given_a_part_of_the_picture_it_is_the_conditional_law(rest):
+    a_prior = prior()
+    a_prior = lgs.GaussianPrior(a_prior.mean, a_prior.basis, a_prior.variances, rest)
+    known = drawn(2, seed=11)
+    mask = torch.zeros(1, 1, *SHAPE[1:])
+    mask[..., 2:] = 0.5
+    free = mask.expand(1, *SHAPE).flatten() > 0
+
+    conditioned = a_prior.given(known, mask)
+
+    dense, mean = covariance(a_prior), a_prior.mean.double().flatten()
+    gain = torch.linalg.solve(dense[~free][:, ~free], dense[~free][:, free]).T
+    for item, found in zip(known.double().flatten(1), conditioned, strict=True):
+        expected = mean[free] + gain @ (item - mean)[~free]
+        torch.testing.assert_close(found.mean.double().flatten()[free], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.mean.double().flatten()[~free], item[~free])
+        schur = dense[free][:, free] - gain @ dense[~free][:, free]
+        torch.testing.assert_close(covariance(found)[free][:, free], schur, rtol=1e-4, atol=1e-4)
+        # It is the law of what is free alone: nothing known varies but by the rest.
+        torch.testing.assert_close(covariance(found)[~free][:, ~free], rest * torch.eye(int((~free).sum())).double())
+        assert found.teleport(known[:1], 5.0, 2.0).shape == (1, *SHAPE)
+
+
+def test_with_nothing_known_it_is_the_law_itself_and_with_all_known_a_point():
+    a_prior, known = prior(), drawn(1, seed=12)
+
+    [nothing] = a_prior.given(known, torch.ones(1))
+    [everything] = a_prior.given(known, torch.zeros(1, 1, 1))
+
+    torch.testing.assert_close(covariance(nothing), covariance(a_prior), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(nothing.mean, a_prior.mean)
+    assert everything.mean.equal(known[0]) and len(everything.variances) == 0
+    with pytest.raises(lgs.InvalidArgument, match="mask: expected one that broadcasts"):
+        a_prior.given(known, torch.ones(7))
+
+
+@pytest.mark.parametrize(("process", "sigma"), [("ve", 2.0), ("flow", 0.6), ("flow", 1.0)])
+def test_density_and_posterior_mean_are_those_of_the_dense_gaussian(process, sigma):
+    a_prior, alpha = prior(), 1 - sigma if process == "flow" else 1.0
+    x = (alpha * drawn(4, seed=13) + sigma * torch.randn(4, *SHAPE)).double()
+    mean, dense = a_prior.mean.double().flatten(), covariance(a_prior)
+    marginal = alpha**2 * dense + sigma**2 * torch.eye(D, dtype=torch.float64)
+
+    density = torch.distributions.MultivariateNormal(alpha * mean, marginal).log_prob(x.flatten(1))
+    posterior = mean + alpha * (x.flatten(1) - alpha * mean) @ torch.linalg.solve(marginal, dense)
+
+    torch.testing.assert_close(a_prior.log_likelihood(x, sigma, process), density, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(a_prior.denoised(x, sigma, process).flatten(1), posterior, rtol=1e-5, atol=1e-5)
