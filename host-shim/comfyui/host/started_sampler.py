@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from comfy.samplers import CFGGuider, Sampler
 from torch import Tensor
 
 from .. import lgs
-from ..lgs.starts import GaussianPrior
+from ..lgs.starts import Start
 from .digests import model_digest, prompt_digest
 from .forward_process import forward_process, noise_scale
 
@@ -28,7 +28,7 @@ class StartedSampler(Sampler):
     the log says why.
     """
 
-    def __init__(self, inner: Sampler, start: GaussianPrior, sigma_next: float | None):
+    def __init__(self, inner: Sampler, start: Start, sigma_next: float | None):
         self.inner, self.start, self.sigma_next = inner, start, sigma_next
 
     @property
@@ -53,10 +53,13 @@ class StartedSampler(Sampler):
         """As ComfyUI calls a SAMPLER: noise and latent (batch, d...), in the model's own space."""
         inner = (extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
         if self.sigma_next is None:
-            log.info("LGS Start: the level of this start is none, which says that it saves nothing: it is not used.")
+            log.info(
+                "LGS Start: the start is too far from this model at every noise level, as measured: it is not used."
+            )
             return self.inner.sample(model_wrap, sigmas, *inner)
-        skipped = steps_above(sigmas, self.sigma_next)
+        skipped, begins = steps_above(sigmas, self.sigma_next), (float(sigmas[0]), self.sigma_next)
         if not skipped:
+            log.info("LGS Start: sampling starts at sigma %.4g, and the start at %.4g: it is not used.", *begins)
             return self.inner.sample(model_wrap, sigmas, *inner)
         model_sampling = model_wrap.inner_model.model_sampling
         check_fits(self.start, model_wrap, noise)
@@ -106,7 +109,7 @@ def mask_at(
 
 
 def teleported(
-    start: GaussianPrior,
+    start: Start,
     x: Tensor,
     sigma: float,
     sigma_next: float,
@@ -138,9 +141,9 @@ def teleported(
     return moved * size_next if process == "flow" else moved
 
 
-def check_fits(start: GaussianPrior, model_wrap: CFGGuider, noise: Tensor) -> None:
+def check_fits(start: Start, model_wrap: CFGGuider, noise: Tensor) -> None:
     """Raises `lgs.Error` for a start of another model, process or size; another prompt is warned of."""
-    shape, fitted = tuple(noise.shape[1:]), start_shape(start)
+    shape, fitted = noise.shape[1:], start.shape
     if shape != fitted:
         raise lgs.Error(
             f"start: this one was fitted to latents of {sized(fitted)}, and here they are of {sized(shape)}. Use a "
@@ -162,16 +165,11 @@ def check_fits(start: GaussianPrior, model_wrap: CFGGuider, noise: Tensor) -> No
         )
     if patcher is not None and "prompt_digest" in about and prompt_digest(model_wrap) != about["prompt_digest"]:
         log.warning(
-            "LGS Start: this start was fitted with another prompt or cfg than is sampled with. It begins as the other "
-            "prompt would, which the steps that follow can only partly mend."
+            "LGS Start: this start was fitted, or its noise level found, with another prompt or cfg than is sampled "
+            "with. The steps that follow can only partly mend what does not fit. Fit one for this prompt."
         )
 
 
-def start_shape(start: GaussianPrior) -> tuple[int, ...]:
-    """(d...): that of one item."""
-    return tuple(start.shape if hasattr(start, "shape") else start.mean.shape)
-
-
-def sized(shape: tuple[int, ...]) -> str:
+def sized(shape: Sequence[int]) -> str:
     """As people write it: 4 x 64 x 64."""
     return " x ".join(map(str, shape))

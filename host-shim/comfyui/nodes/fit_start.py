@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from comfy.model_management import intermediate_device, throw_exception_if_processing_interrupted
+from comfy.model_patcher import ModelPatcher
 from comfy.sample import fix_empty_latent_channels
 from comfy.samplers import KSAMPLER, CFGGuider
 from comfy.sd import VAE
@@ -17,7 +18,7 @@ from .. import lgs
 from ..host.digests import model_digest, prompt_digest
 from ..host.forward_process import forward_process, noise_scale
 from ..host.guided_model import denoiser, refuse_reused_answers
-from ..lgs.starts import GaussianPrior
+from ..lgs.starts import Divergence, GaussianPrior, divergence
 from .pictures import encoded, files_of, in_models_space, read
 from .schema import node_schema
 from .start_files import complaint_of_name, place_of
@@ -25,6 +26,12 @@ from .start_words import in_words, pictured, projected
 
 FLOW_LEVEL = 0.97
 """Of a flow, where x at pure noise still says something of x_0."""
+
+LEVELS, ITEMS = 12, 4
+"""At which the start is compared with the model, at most, and in how many points each."""
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+Fit = Callable[[Denoiser, float, int], GaussianPrior]
 
 
 class LGSFitStart(io.ComfyNode):
@@ -69,6 +76,8 @@ class LGSFitStart(io.ComfyNode):
         about = {
             "process": forward_process(patcher.get_model_object("model_sampling")),
             "model_digest": model_digest(patcher),
+            "prompt_digest": prompt_digest(guider),
+            "seed": str(seed),
         }
         files = files_of(folder) if folder.strip() else []
         if (files or images is not None) and vae is None:
@@ -76,19 +85,56 @@ class LGSFitStart(io.ComfyNode):
             raise lgs.InvalidArgument(
                 f"vae: expected one, to turn the pictures of {given} into latents, got none. Connect the model's VAE."
             )
+        start, most = None, LEVELS * ITEMS
         if files or images is not None or latents is not None:
-            count = len(files) + sum(len(t) for t in (images, (latents or {}).get("samples")) if t is not None)
-            bar = ProgressBar(count)
+            given = [
+                len(files),
+                0 if images is None else len(images),
+                0 if latents is None else len(latents["samples"]),
+            ]
+            count, bar = sum(given), ProgressBar(sum(given) + most)
             stream = _latents(guider, latents, images, files, vae)
             start = GaussianPrior.fit(stream, rank or None, about=about, progress=bar.update_absolute)
+            empty = torch.zeros(1, *start.shape)
         elif latent_image is None:
             raise lgs.InvalidArgument(
                 "latent_image: expected a latent, which says the size of what is drawn, got none. Connect the empty "
                 "latent that is sampled; or pictures to fit to: latents, images or a folder."
             )
         else:
-            about |= {"prompt_digest": prompt_digest(guider), "seed": str(seed)}
-            start = fitted_to_model(guider, latent_image["samples"], rank or None, evaluations, seed, about)
+            count, bar = evaluations, ProgressBar(evaluations + most)
+            empty = _emptied(patcher, latent_image["samples"])
+
+        def fit(denoise: Denoiser, sigma: float, batch: int) -> GaussianPrior:
+            # On the CPU, so that a seed is the same noise everywhere.
+            generator, process = torch.Generator().manual_seed(seed), about["process"]
+            fitted = start or GaussianPrior.from_model(
+                denoise,
+                tuple(empty.shape[1:]),
+                sigma,
+                rank or None,
+                evaluations=evaluations,
+                batch=batch,
+                process=process,
+                generator=generator,
+                about=about,
+                progress=bar.update_absolute,
+            )
+            told = divergence(
+                fitted,
+                denoise,
+                sigma,
+                items=ITEMS,
+                levels=LEVELS,
+                process=process,
+                generator=generator,
+                progress=lambda done: bar.update_absolute(count + done),
+            )
+            fitted.about["divergence"] = told.as_text()
+            bar.update_absolute(count + most)
+            return fitted
+
+        start = fitted_with(guider, empty, about["process"], seed, fit)
 
         def shown(samples: Tensor) -> Tensor:
             if vae is None:
@@ -119,29 +165,26 @@ def _latents(
             yield in_models_space(part, guider.model_patcher)
 
 
-def fitted_to_model(
-    guider: CFGGuider, latent: Tensor, rank: int | None, evaluations: int, seed: int, about: dict[str, str]
-) -> GaussianPrior:
-    """From the model's answers at pure noise, prompted and guided, for pictures of the size of ``latent``
-    (batch, d...), evaluated in batches as large as its own: what is sampled with fits into the memory."""
+def _emptied(patcher: ModelPatcher, latent: Tensor) -> Tensor:
+    """An empty latent of the size of another, (batch, d...), as the model takes it."""
     if getattr(latent, "is_nested", False):
         raise lgs.InvalidArgument(
             "latent_image: expected one picture or video, got several things in one latent (video with sound). Give it "
             "the video's own."
         )
-    patcher = guider.model_patcher
     # An empty latent has the channels of Stable Diffusion, whatever the model.
-    empty = fix_empty_latent_channels(patcher, torch.zeros_like(latent))
-    sigma = float(patcher.get_model_object("model_sampling").sigma_max)
-    if about["process"] == "flow":
-        sigma = min(sigma, FLOW_LEVEL)
+    return fix_empty_latent_channels(patcher, torch.zeros_like(latent))
+
+
+def fitted_with(guider: CFGGuider, empty: Tensor, process: str, seed: int, fit: Fit) -> GaussianPrior:
+    """What ``fit`` makes of the guided model at its highest noise level, prepared for latents like ``empty``."""
+    sigma = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
     kept: list[GaussianPrior] = []
-    asked = {"rank": rank, "evaluations": evaluations, "seed": seed, "about": about, "kept": kept}
     guider.sample(
         torch.zeros_like(empty),
         empty,
-        KSAMPLER(fit_to_answers, extra_options=asked),
-        torch.tensor([sigma, 0.0]),
+        KSAMPLER(sample_to_fit, extra_options={"fit": fit, "process": process, "kept": kept}),
+        torch.tensor([min(sigma, FLOW_LEVEL) if process == "flow" else sigma, 0.0]),
         seed=seed,
     )
     [start] = kept
@@ -149,7 +192,7 @@ def fitted_to_model(
 
 
 @torch.no_grad()
-def fit_to_answers(
+def sample_to_fit(
     model: Callable[..., Tensor],
     x: Tensor,
     sigmas: Tensor,
@@ -157,38 +200,37 @@ def fit_to_answers(
     callback: Callable[[dict], None] | None = None,
     disable: bool | None = None,
     *,
-    rank: int | None,
-    evaluations: int,
-    seed: int,
-    about: dict[str, str],
+    fit: Fit,
+    process: str,
     kept: list[GaussianPrior],
 ) -> Tensor:
-    """`lgs.GaussianPrior.from_model` at ``sigmas[0]``, by a function that ComfyUI can call as a sampler: ``kept`` gets
-    the start, and x comes back as it is."""
+    """Samples nothing, by a function that ComfyUI can call as a sampler: ``kept`` gets what ``fit`` makes of the guided
+    posterior mean, the level ``sigmas[0]`` and the batch of x. x comes back as it is.
+
+    The model is evaluated in batches as large as that of x: what is sampled with fits into the memory.
+    """
     extra_args = {} if extra_args is None else extra_args
     refuse_reused_answers(extra_args, "Fit LGS Start", "Take the model from before that node.")
-    posterior_mean, sigma = denoiser(model, extra_args), float(sigmas[0])
-    bar = ProgressBar(evaluations)
+    posterior_mean = denoiser(model, extra_args)
     # A flow with noise of another size is one of size 1 at another level, scaled.
-    flow = about["process"] == "flow"
-    scale = noise_scale(model.inner_model.inner_model.model_sampling) if flow else 1.0
-    size = 1 - sigma + scale * sigma if flow else 1.0
+    scale = noise_scale(model.inner_model.inner_model.model_sampling) if process == "flow" else 1.0
 
     def denoise(noisy: Tensor, level: Tensor) -> Tensor:
-        return posterior_mean((size * noisy).to(x), torch.full((len(noisy),), sigma, device=x.device)).cpu()
+        sigma = float(level[0])
+        size = 1.0
+        if process == "flow":
+            sigma = sigma / (scale - scale * sigma + sigma)
+            size = 1 - sigma + scale * sigma
+        parts = [part.to(x) * size for part in noisy.split(len(x))]
+        return torch.cat([posterior_mean(part, part.new_full((len(part),), sigma)).cpu() for part in parts])
 
-    start = GaussianPrior.from_model(
-        denoise,
-        tuple(x.shape[1:]),
-        scale * sigma / size,
-        rank,
-        evaluations=evaluations,
-        batch=len(x),
-        process=about["process"],
-        # On the CPU, so that a seed is the same noise everywhere.
-        generator=torch.Generator().manual_seed(seed),
-        about=about,
-        progress=bar.update_absolute,
-    )
+    sigma = float(sigmas[0])
+    if process == "flow":
+        sigma = scale * sigma / (1 - sigma + scale * sigma)
+    start = fit(denoise, sigma, len(x))
+    if scale != 1 and "divergence" in start.about:
+        # The node's levels are the host's own sigma / (1 - sigma).
+        told = Divergence.from_text(start.about["divergence"])
+        start.about["divergence"] = Divergence(tuple(s / scale for s in told.levels), told.nats).as_text()
     kept.append(start)
     return x

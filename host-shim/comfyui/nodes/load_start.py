@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import lgs
+from ..lgs.starts import load
 from .schema import node_schema
-from .start_files import BUNDLED, choices, complaint, load, location
+from .start_files import BUNDLED, choices, complaint, location
 from .start_words import in_words
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import lgs
 from ..host.started_sampler import StartedSampler
-from ..lgs.starts import GaussianPrior
+from ..lgs.starts import Start
 from ..lgs.starts.schedule import respaced
 from .schema import node_schema
 
@@ -21,8 +21,8 @@ class LGSStart(io.ComfyNode):
         return node_schema("LGSStart", beside="KSamplerSelect")
 
     @classmethod
-    def execute(cls, sampler: Sampler, sigmas: Tensor, start: GaussianPrior, sigma: float = 0.0) -> io.NodeOutput:
-        level = sigma if sigma > 0 else level_of(start)
+    def execute(cls, sampler: Sampler, sigmas: Tensor, start: Start, sigma: float = 0.0) -> io.NodeOutput:
+        level = sigma if sigma > 0 else level_of(start, len(sigmas) - 1)
         if level is None:
             return io.NodeOutput(StartedSampler(sampler, start, None), sigmas)
         if "process" not in start.about:
@@ -38,22 +38,16 @@ class LGSStart(io.ComfyNode):
         return io.NodeOutput(StartedSampler(sampler, start, sigma_next), levels)
 
 
-def level_of(start: GaussianPrior) -> float | None:
-    """The noise level, sigma / alpha, down to which the start is kept to be right; None: to none.
+def level_of(start: Start, steps: int) -> float | None:
+    """The noise level, sigma / alpha, at which a trajectory of so many steps should begin; None: at none below the top.
 
     Raises `lgs.InvalidArgument` for a start that does not say it.
     """
-    text = start.about.get("level")
-    if text == "none":
-        return None
     try:
-        level = float(text)
-    except (TypeError, ValueError):
-        level = 0.0
-    if not 0 < level < float("inf"):
+        return start.level(steps)
+    except lgs.InvalidArgument as error:
         raise lgs.InvalidArgument(
-            f"sigma: 0 takes the level that the start says, and this one says {text or 'none at all'}. Give the noise "
-            "level to start at: for a first try, a third of the largest (5 for Stable Diffusion), or 2 for a flow "
-            "model."
-        )
-    return level
+            "sigma: 0 takes the level that the start says, and this one says none, since it was not compared with the "
+            "model when it was fitted. Give the noise level to begin at, such as a third of the largest (5 for Stable "
+            "Diffusion), or 2 for a flow model; or fit it again with Fit LGS Start."
+        ) from error

@@ -9,7 +9,6 @@ from pathlib import Path
 import folder_paths
 
 from .. import lgs
-from ..lgs.starts import GaussianPrior
 from .load_diagonal import FOLDER, STARTS
 
 BUNDLED = {"bundled digits": Path(__file__).absolute().parents[1] / "models" / "digits-start.safetensors"}
@@ -47,11 +46,6 @@ def complaint(file: str) -> str:
         f"expected one of {', '.join(choices())}, got {file!r}. Fit one with Fit LGS Start, put its file, with the "
         f"ending .safetensors, into {' or '.join(folder_paths.get_folder_paths(KIND))}, or choose another."
     )
-
-
-def load(file: Path) -> GaussianPrior:
-    """The start of a file."""
-    return GaussianPrior.load(file)
 
 
 def complaint_of_name(name: str) -> str | None:

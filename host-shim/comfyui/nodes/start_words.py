@@ -8,11 +8,15 @@ import torch
 from comfy.latent_formats import LatentFormat
 from torch import Tensor
 
-from ..host.started_sampler import sized, start_shape
-from ..lgs.starts import GaussianPrior
+from .. import lgs
+from ..host.started_sampler import sized
+from ..lgs.starts import GaussianPrior, MixturePrior, Start
 
 PARTS = (-2.0, 0.0, 2.0)
 """Standard deviations from the mean at which a component is shown."""
+
+FAMILY = {"gaussian": "Gaussian"}
+"""As people write it, where that differs."""
 
 SHOWN = 3
 """Components in the picture."""
@@ -20,10 +24,13 @@ SHOWN = 3
 SAID = 5
 """Variances in the text."""
 
+STEPS = (5, 10, 20)
+"""Numbers of steps for which the text says where to begin."""
 
-def in_words(start: GaussianPrior) -> str:
+
+def in_words(start: Start) -> str:
     """What it was fitted to, and what it says, with numbers."""
-    about, shape = start.about, sized(start_shape(start))
+    about, shape = start.about, sized(start.shape)
     source = about.get("source")
     if source == "model":
         fitted = f"the model itself, in {about['evaluations']} evaluations at sigma {float(about['sigma']):.4g}"
@@ -31,20 +38,35 @@ def in_words(start: GaussianPrior) -> str:
         fitted = f"{about['count']} pictures"
     else:
         fitted = source or "something that its file does not say"
-    lines = [f"A {getattr(start, 'family', 'gaussian')} start for latents of {shape}, fitted to {fitted}."]
+    lines = [f"A {FAMILY.get(start.family, start.family)} start for latents of {shape}, fitted to {fitted}."]
     if isinstance(start, GaussianPrior):
         lines.append(_gaussian(start))
-    known = {
-        "process": "process {}",
-        "level": "level {}",
-        "seed": "seed {}",
-        "model_digest": "model {}",
-        "prompt_digest": "prompt {}",
-    }
-    said = [words.format(about[name]) for name, words in known.items() if name in about]
+    if isinstance(start, MixturePrior):
+        lines.append(
+            f"{len(start.weights)} components of weight {_numbers(start.weights.sort(descending=True).values)}."
+        )
+    lines.append(_levels(start))
+    known = {"process": "process", "seed": "seed", "model_digest": "model", "prompt_digest": "prompt"}
+    said = [f"{words} {about[name]}" for name, words in known.items() if name in about]
     if said:
-        lines.append(f"{', '.join(said)}.".capitalize())
+        lines.append(f"For {', '.join(said)}.")
     return "\n".join(lines)
+
+
+def _levels(start: Start) -> str:
+    """Where to begin, for several numbers of steps."""
+    try:
+        levels = {steps: start.level(steps) for steps in STEPS}
+    except lgs.InvalidArgument:
+        return "Not compared with a model: LGS Start has to be told the noise level to begin at."
+    said = [f"{level:.3g} in {steps} steps" for steps, level in levels.items() if level is not None]
+    if not said:
+        return "Too far from the model at every noise level: LGS Start does not use it."
+    return f"LGS Start begins at sigma {', '.join(said)}{', and not at all in more' if len(said) < len(STEPS) else ''}."
+
+
+def _numbers(values: Tensor) -> str:
+    return ", ".join(f"{value:.3g}" for value in values[:SAID].tolist()) + (", ..." if len(values) > SAID else "")
 
 
 def _gaussian(start: GaussianPrior) -> str:
@@ -53,12 +75,10 @@ def _gaussian(start: GaussianPrior) -> str:
     total = start.variances.sum().item() + rest * others
     if not rank:
         return f"No component; variance {rest:.3g} along every direction."
-    leading = ", ".join(f"{value:.3g}" for value in start.variances[:SAID].tolist())
-    more = ", ..." if rank > SAID else ""
     share = start.variances.sum().item() / total if total > 0 else 1.0
     components = "1 component" if rank == 1 else f"{rank} components"
     return (
-        f"{components} of variance {leading}{more}, {share:.0%} of the total; {rest:.3g} along each of the "
+        f"{components} of variance {_numbers(start.variances)}, {share:.0%} of the total; {rest:.3g} along each of the "
         f"{others} other directions."
     )
 

@@ -17,7 +17,7 @@ import torch
 from .conditioning import RandomConditioning
 from .noise import NoiseOfWaves
 from .offload import Offload
-from .recorder import NoiseScale, Recorder
+from .recorder import NoiseScale, Ones, Recorder
 
 UNET = {
     "image_size": 32,
@@ -153,4 +153,5 @@ NODE_CLASS_MAPPINGS = {
     "LGSTestOffload": Offload,
     "LGSTestRecorder": Recorder,
     "LGSTestNoiseScale": NoiseScale,
+    "LGSTestOnes": Ones,
 }

@@ -4,6 +4,7 @@ import copy
 import os
 
 import folder_paths
+import torch
 from comfy.k_diffusion.sampling import sample_euler
 from comfy.samplers import KSAMPLER
 from safetensors.torch import save_file
@@ -53,3 +54,18 @@ class NoiseScale:
         sampling.noise_scaling = lambda sigma, noise, latent, most=False: sigma * (scale * noise) + (1 - sigma) * latent
         model.add_object_patch("model_sampling", sampling)
         return (model,)
+
+
+class Ones:
+    """A latent of two items that is 1 everywhere."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "make"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"channels": ("INT", {"default": 4})}}
+
+    def make(self, channels):
+        return ({"samples": torch.ones(2, channels, 8, 8)},)
