@@ -228,7 +228,10 @@ def test_a_folder_an_image_and_latents_at_once(
     prior = fitted(comfy, graph, starts)
     expected = lgs.GaussianPrior.fit(torch.cat([pictures[1:2], pictures[:1], pictures]), 4)
     assert prior.about["count"] == "22"
-    torch.testing.assert_close(prior.mean, expected.mean, rtol=0, atol=1e-5)
+    # The host reads a picture to within a few levels of 255.
+    torch.testing.assert_close(prior.mean, expected.mean, rtol=0, atol=2e-3)
+    without = lgs.GaussianPrior.fit(pictures, 4).mean
+    assert (without - expected.mean).abs().max() > 0.02, "or the two do not show"
 
 
 def test_a_folder_that_has_changed_is_fitted_anew(
@@ -446,7 +449,7 @@ def tiny(example: dict, architecture: str) -> dict:
     return with_inputs(graph, noise_seed=9)
 
 
-@pytest.mark.parametrize(("architecture", "level", "sigma"), [("unet", 4.0, 4.0), ("flux", 2.0, 2 / 3)])
+@pytest.mark.parametrize(("architecture", "level", "sigma"), [("unet", 2.0, 2.0), ("flux", 2.0, 2 / 3)])
 def test_from_a_picture_it_begins_there_too(
     comfy: Client, server: ComfyServer, example: dict, starts: Path, architecture: str, level: float, sigma: float
 ):
@@ -454,7 +457,7 @@ def test_from_a_picture_it_begins_there_too(
     flow = architecture == "flux"
     prior = make_start(starts, TINY_SHAPE, process="flow" if flow else "ve")
     graph = with_node(tiny(example, architecture), "50", "LGSTestOnes", channels=4)
-    graph[SIGMAS]["inputs"]["denoise"] = 0.9
+    graph[SIGMAS]["inputs"]["denoise"] = 0.6
     graph[SAMPLING]["inputs"]["latent_image"] = ["50", 0]
     graph = recorded(started(graph, sigma=level))
     succeeded(comfy.run(graph))
@@ -499,14 +502,14 @@ def masked(graph: dict, latent: list) -> dict:
     return graph
 
 
-@pytest.mark.parametrize(("architecture", "level", "sigma"), [("unet", 4.0, 4.0), ("flux", 2.0, 2 / 3)])
+@pytest.mark.parametrize(("architecture", "level", "sigma"), [("unet", 2.0, 2.0), ("flux", 2.0, 2 / 3)])
 def test_behind_a_mask_it_is_taken_given_what_is_kept(
     comfy: Client, server: ComfyServer, example: dict, starts: Path, architecture: str, level: float, sigma: float
 ):
     process = "flow" if architecture == "flux" else "ve"
     prior = make_start(starts, TINY_SHAPE, process=process)
     graph = with_node(tiny(example, architecture), "50", "LGSTestOnes", channels=4)
-    graph[SIGMAS]["inputs"]["denoise"] = 0.9
+    graph[SIGMAS]["inputs"]["denoise"] = 0.6
     graph = recorded(started(masked(graph, ["50", 0]), sigma=level))
     succeeded(comfy.run(graph))
     got = given(server)
@@ -553,7 +556,7 @@ def test_every_sampler_of_the_host(comfy: Client, example: dict, starts: Path, n
     """With a start of the model's own, it draws what is asked for, at as many steps."""
     succeeded(comfy.run(with_inputs(fitting(example, evaluations=200), digits=DIGITS)))
     graph = with_node(example, "50", "KSamplerSelect", sampler_name=name)
-    graph = with_inputs(started(graph, sampler=["50", 0], sigma=6.0), digits=DIGITS, noise_seed=2)
+    graph = with_inputs(started(graph, sampler=["50", 0], sigma=12.0), digits=DIGITS, noise_seed=2)
     run = succeeded(comfy.run(graph))
     assert_read(run.images, DIGITS)
     graph[SAMPLING]["inputs"] |= {"sampler": ["50", 0], "sigmas": [SIGMAS, 0]}

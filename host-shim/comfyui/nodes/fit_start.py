@@ -179,12 +179,14 @@ def _emptied(patcher: ModelPatcher, latent: Tensor) -> Tensor:
 def fitted_with(guider: CFGGuider, empty: Tensor, process: str, seed: int, fit: Fit) -> GaussianPrior:
     """What ``fit`` makes of the guided model at its highest noise level, prepared for latents like ``empty``."""
     sigma = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
+    if process == "flow":
+        sigma = min(sigma, FLOW_LEVEL)
     kept: list[GaussianPrior] = []
     guider.sample(
         torch.zeros_like(empty),
         empty,
-        KSAMPLER(sample_to_fit, extra_options={"fit": fit, "process": process, "kept": kept}),
-        torch.tensor([min(sigma, FLOW_LEVEL) if process == "flow" else sigma, 0.0]),
+        KSAMPLER(sample_to_fit, extra_options={"fit": fit, "sigma": sigma, "process": process, "kept": kept}),
+        torch.tensor([sigma, 0.0]),
         seed=seed,
     )
     [start] = kept
@@ -201,11 +203,12 @@ def sample_to_fit(
     disable: bool | None = None,
     *,
     fit: Fit,
+    sigma: float,
     process: str,
     kept: list[GaussianPrior],
 ) -> Tensor:
     """Samples nothing, by a function that ComfyUI can call as a sampler: ``kept`` gets what ``fit`` makes of the guided
-    posterior mean, the level ``sigmas[0]`` and the batch of x. x comes back as it is.
+    posterior mean, ``sigma`` and the batch of x. x comes back as it is.
 
     The model is evaluated in batches as large as that of x: what is sampled with fits into the memory.
     """
@@ -216,15 +219,13 @@ def sample_to_fit(
     scale = noise_scale(model.inner_model.inner_model.model_sampling) if process == "flow" else 1.0
 
     def denoise(noisy: Tensor, level: Tensor) -> Tensor:
-        sigma = float(level[0])
-        size = 1.0
+        at, size = float(level[0]), 1.0
         if process == "flow":
-            sigma = sigma / (scale - scale * sigma + sigma)
-            size = 1 - sigma + scale * sigma
+            at = at / (scale - scale * at + at)
+            size = 1 - at + scale * at
         parts = [part.to(x) * size for part in noisy.split(len(x))]
-        return torch.cat([posterior_mean(part, part.new_full((len(part),), sigma)).cpu() for part in parts])
+        return torch.cat([posterior_mean(part, part.new_full((len(part),), at)).cpu() for part in parts])
 
-    sigma = float(sigmas[0])
     if process == "flow":
         sigma = scale * sigma / (1 - sigma + scale * sigma)
     start = fit(denoise, sigma, len(x))
