@@ -56,14 +56,12 @@ def divergence(
             f"and {sigma}"
         )
     noise = torch.randn(items, *start.shape, device=device, generator=generator)
-    x = sigma * noise
     found: list[tuple[float, float]] = []
     total = previous = 0.0
     for number in range(levels):
         s = sigma / signal(sigma, process) / RATIO**number
         at = s / (1 + s) if process == "flow" else s
-        if number:
-            x = start.teleport(sigma * noise, sigma, at, process)
+        x = start.begin(noise, at, process)
         told = denoise(x.to(dtype), torch.full((items,), at, device=device, dtype=dtype))
         if not isinstance(told, Tensor) or told.shape != x.shape or not told.isfinite().all():
             raise InvalidArgument(f"denoise: expected a finite tensor of shape {tuple(x.shape)}, got others")

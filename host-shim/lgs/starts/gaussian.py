@@ -63,7 +63,7 @@ class GaussianPrior(Start):
             raise InvalidArgument(
                 f"variances, rest: expected numbers that are not negative, got {variances.tolist()[:4]} and {rest}"
             )
-        self.mean, self.basis, self.variances = (tensor.detach().float() for tensor in tensors.values())
+        self.mean, self.basis, self.variances = (tensor.detach().float().contiguous() for tensor in tensors.values())
         self.about = dict(about or {})
 
     @property

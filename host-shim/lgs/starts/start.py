@@ -29,6 +29,18 @@ class Start(abc.ABC):
     def shape(self) -> torch.Size:
         """(d...): that of one item."""
 
+    def begin(self, noise: Tensor, sigma: float, process: str = "ve") -> Tensor:
+        """x at ``sigma`` for standard normal ``noise`` (batch, d...), at no evaluation; like it.
+
+        Of this law exactly. Pure noise times the highest sigma, which hosts begin with, lacks the data's mean, and the
+        data's variance beside its own: a probability-flow trajectory keeps that error to the end, the more the lower
+        the highest sigma is. This is teleportation from where there is no data in x yet, a flow's sigma = 1.
+        """
+        _, sigma = checked_levels(1.0 if process == "flow" else max_finite(sigma), sigma, process)
+        if process == "flow":
+            return self.teleport(noise, 1.0, sigma, process)
+        return (1 + sigma) * self.teleport(noise, 1.0, sigma / (1 + sigma), "flow")
+
     @abc.abstractmethod
     def teleport(self, x: Tensor, sigma: float, sigma_next: float, process: str = "ve") -> Tensor:
         """x at ``sigma_next`` for x (batch, d...) at ``sigma``, at no evaluation; like x.
@@ -96,6 +108,11 @@ def checked_levels(sigma: float, sigma_next: float | None, process: str) -> tupl
             f"sigma_next: expected a noise level above 0 and below the {sigma} of x, got {sigma_next}"
         )
     return sigma, sigma_next
+
+
+def max_finite(sigma: float) -> float:
+    """A level above sigma, for a check of it alone."""
+    return 2 * abs(check_number("sigma", sigma)) + 1
 
 
 def checked_items(x: Tensor, shape: torch.Size) -> Tensor:

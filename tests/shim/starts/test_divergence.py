@@ -78,15 +78,15 @@ def test_the_level_rises_with_the_evaluations_and_none_is_left_where_it_would_hu
     assert found.at(math.sqrt(50.0)) == pytest.approx(math.sqrt(0.1))
     assert found.at(2.0) == math.inf
     levels = [found.level(evaluations) for evaluations in (2, 5, 10, 20, 50)]
-    assert levels[:2] == [pytest.approx(5.0, rel=0.02)] * 2 and levels == sorted(levels)
-    assert found.level(10) == pytest.approx(7.5, rel=0.1)
+    assert levels[0] == levels[1] and levels == sorted(levels)
+    assert [found.at(level) for level in levels[1:4]] == pytest.approx([0.3, 0.3 / 4, 0.3 / 16], rel=0.1)
     assert Divergence((40.0, 20.0), (5.0, 9.0)).level(5) is None
     assert Divergence.from_text(found.as_text()) == found
 
 
 def test_a_start_keeps_it_with_its_file(tmp_path):
     prior = gaussian()
-    prior.about["divergence"] = Divergence((40.0, 20.0, 5.0), (0.01, 0.05, 1.0)).as_text()
+    prior.about["divergence"] = Divergence((40.0, 20.0, 5.0), (0.01, 0.05, 0.3)).as_text()
     prior.save(tmp_path / "a.safetensors")
 
     assert lgs.starts.load(tmp_path / "a.safetensors").level(5) == pytest.approx(5.0, rel=0.02)

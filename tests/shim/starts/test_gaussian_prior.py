@@ -219,3 +219,29 @@ def test_density_and_posterior_mean_are_those_of_the_dense_gaussian(process, sig
 
     torch.testing.assert_close(a_prior.log_likelihood(x, sigma, process), density, rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(a_prior.denoised(x, sigma, process).flatten(1), posterior, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("process", "sigma"), [("ve", 0.5), ("ve", 14.6), ("flow", 0.9), ("flow", 0.3)])
+def test_what_begins_with_noise_has_the_law_of_noised_data(process, sigma):
+    """Which is linear in the noise: its mean from none, its covariance from the unit vectors."""
+    a_prior, alpha = prior(), 1 - sigma if process == "flow" else 1.0
+
+    mean = a_prior.begin(torch.zeros(1, *SHAPE, dtype=torch.float64), sigma, process).flatten()
+    columns = a_prior.begin(torch.eye(D, dtype=torch.float64).reshape(D, *SHAPE), sigma, process).flatten(1) - mean
+
+    torch.testing.assert_close(mean, alpha * a_prior.mean.double().flatten(), rtol=1e-5, atol=1e-5)
+    marginal = alpha**2 * covariance(a_prior) + sigma**2 * torch.eye(D, dtype=torch.float64)
+    torch.testing.assert_close(columns.T @ columns, marginal, rtol=1e-5, atol=1e-5 * marginal.max().item())
+    # From far above it is the same picture.
+    noise = torch.randn(2, *SHAPE, dtype=torch.float64)
+    if process == "ve":
+        far = a_prior.teleport(1e5 * noise, 1e5, sigma)
+        torch.testing.assert_close(a_prior.begin(noise, sigma), far, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("process", "sigma"), [("ve", 0.0), ("ve", -1.0), ("ve", math.nan), ("ve", math.inf), ("flow", 1.0), ("flow", 2.0)]
+)
+def test_there_is_no_beginning_at_such_a_level(process, sigma):
+    with pytest.raises(lgs.InvalidArgument, match="sigma"):
+        prior().begin(torch.zeros(1, *SHAPE), sigma, process)
