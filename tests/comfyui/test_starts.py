@@ -35,7 +35,9 @@ from .graphs import (
     with_node,
     with_tiny_model,
 )
+from .loaded import sd15_unet
 from .server import ComfyServer
+from .workflows import add, scheduled
 
 FIT, LOAD, START, TEXT, RECORDER, PICTURE = "40", "41", "42", "43", "44", "45"
 
@@ -85,7 +87,7 @@ def given(server: ComfyServer) -> dict[str, Tensor]:
     return numbers
 
 
-def succeeded(run: Run, server: ComfyServer | None = None) -> Run:
+def succeeded(run: Run) -> Run:
     assert run.outcome == "execution_success", run.details.get("exception_message", run.details)
     return run
 
@@ -299,12 +301,7 @@ def test_what_cannot_be_fitted_is_refused(
 
 
 def test_latents_of_another_kind_of_model_are_refused(comfy: Client, example: dict, starts: Path):
-    graph = fitting(example, latents=["50", 0])
-    graph = with_node(graph, "50", "LGSTestTinyModel", architecture="unet", dtype="float32")
-    graph[FIT]["inputs"]["latents"] = ["51", 0]
-    graph = with_node(graph, "51", "LatentAdd", samples1=["50", 2], samples2=["50", 2])
-    graph = with_node(graph, "52", "EmptyImage", width=64, height=64, batch_size=1, color=255)
-    graph = with_node(graph, "51", "LGSTestOnes", channels=4)
+    graph = with_node(fitting(example, latents=["50", 0]), "50", "LGSTestOnes", channels=4)
     assert "expected latents of 1 channels" in refusal(comfy, graph)
 
 
@@ -412,16 +409,12 @@ def test_the_sampler_begins_where_the_prior_takes_the_noise(
     comfy: Client, server: ComfyServer, example: dict, starts: Path
 ):
     prior = make_start(starts, DIGIT_SHAPE)
-    graph = with_inputs(recorded(started(example)), noise_seed=9, sigma_max=40.0)
+    graph = with_inputs(recorded(started(example)), noise_seed=9)
     run = succeeded(comfy.run(graph))
     got = given(server)
 
-    sigmas = karras_sigmas(10)
-    sigmas = respaced(karras_40(), 5.0)
-    torch.testing.assert_close(got["sigmas"], sigmas[1:], rtol=1e-5, atol=0)
-    # The host's: at the model's largest level the noise is taken for that of the variance-preserving x.
-    x = host_noise(9, 10, 1, 32, 32) * (1 + 40.0**2) ** 0.5
-    expected = prior.teleport(x, 40.0, 5.0)
+    torch.testing.assert_close(got["sigmas"], respaced(karras_sigmas(10), 5.0)[1:], rtol=1e-5, atol=0)
+    expected = prior.begin(host_noise(9, 10, 1, 32, 32), 5.0)
     torch.testing.assert_close(got["x"], expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(got["noise"], expected / 5.0, rtol=0, atol=1e-4)
     assert [step["value"] for step in run.steps if step["node"] == SAMPLING] == list(range(2, 12))
@@ -429,19 +422,18 @@ def test_the_sampler_begins_where_the_prior_takes_the_noise(
     assert len(run.previews) == 10
 
 
-def karras_40() -> Tensor:
-    ramp = torch.linspace(0, 1, 10)
-    high, low = 40 ** (1 / 7), 0.03 ** (1 / 7)
-    return torch.cat([(high + ramp * (low - high)) ** 7, torch.zeros(1)])
-
-
-def test_below_the_models_largest_level_the_noise_is_not_more(
+def test_from_a_picture_at_the_highest_level_it_begins_with_the_hosts_x(
     comfy: Client, server: ComfyServer, example: dict, starts: Path
 ):
+    """Which at the model's largest level has more noise than below, as if x were variance preserving."""
     prior = make_start(starts, DIGIT_SHAPE)
-    succeeded(comfy.run(with_inputs(recorded(started(example)), noise_seed=9)))
-    expected = prior.teleport(host_noise(9, 10, 1, 32, 32) * 20, 20.0, 5.0)
-    torch.testing.assert_close(given(server)["x"], expected, rtol=0, atol=1e-4)
+    graph = with_node(recorded(started(example)), "50", "EmptyImage", width=32, height=32, batch_size=10, color=0)
+    graph = with_node(graph, "51", "VAEEncode", pixels=["50", 0], vae=[MODEL, 3])
+    graph[SAMPLING]["inputs"]["latent_image"] = ["51", 0]
+    for highest, size in ((40.0, (1 + 40.0**2) ** 0.5), (20.0, 20.0)):
+        succeeded(comfy.run(with_inputs(graph, noise_seed=9, sigma_max=highest)))
+        expected = prior.teleport(host_noise(9, 10, 1, 32, 32) * size - 1, highest, 5.0)
+        torch.testing.assert_close(given(server)["x"], expected, rtol=0, atol=1e-4)
 
 
 def tiny(example: dict, architecture: str) -> dict:
@@ -539,10 +531,9 @@ def test_a_flow_with_noise_of_another_size(comfy: Client, server: ComfyServer, e
     graph[GUIDER]["inputs"]["model"] = ["50", 0]
     graph = recorded(started(graph, sigma=2.0))
     succeeded(comfy.run(graph))
-    x = 3 * host_noise(9, 2, 4, 8, 8)
     sigma = 2 / 3
     size = 1 - sigma + 3 * sigma
-    expected = size * prior.teleport(x / 3, 1.0, 3 * sigma / size, "flow")
+    expected = size * prior.teleport(host_noise(9, 2, 4, 8, 8), 1.0, 3 * sigma / size, "flow")
     got = given(server)
     torch.testing.assert_close(got["x"], expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(got["noise"], expected / (3 * sigma), rtol=1e-4, atol=1e-4)
@@ -601,28 +592,42 @@ def test_the_report_finds_the_run_of_the_sampler_inside(comfy: Client, example: 
     assert {message["max"] for message in run.progress if message["node"] == SAMPLING} == {11}
 
 
-def test_levels_that_end_above_leave_the_rest_to_another(
-    comfy: Client, server: ComfyServer, example: dict, starts: Path
-):
-    """The upper part of a split trajectory: nothing is left for the sampler, and x comes out as it is."""
-    prior = make_start(starts, DIGIT_SHAPE)
+def test_levels_that_end_above_need_a_higher_start(comfy: Client, example: dict, starts: Path):
+    """The upper part of a split trajectory."""
+    make_start(starts, DIGIT_SHAPE)
     graph = with_node(started(example, sigma=1.0), "50", "SplitSigmas", sigmas=[SIGMAS, 0], step=4)
     graph[START]["inputs"]["sigmas"] = ["50", 0]
-    graph = with_node(graph, SAMPLER, "KSamplerSelect", sampler_name="uni_pc")
-    graph[SAMPLING]["inputs"]["sigmas"] = ["50", 0]
-    graph = with_node(graph, SAVE, "SaveLatent", samples=[SAMPLING, 0], filename_prefix="tiny")
-    del graph[DECODE]
     message = refusal(comfy, graph)
     assert "sigma: expected a level above" in message and "the last positive one of the schedule" in message
-    del prior
+
+
+@pytest.mark.parametrize("sampler", ["uni_pc", "euler", "lgs"])
+def test_nothing_is_left_for_the_sampler_where_its_levels_end_above(
+    comfy: Client, server: ComfyServer, example: dict, starts: Path, sampler: str
+):
+    """With noise levels that are not those of LGS Start: x comes out at the last of them."""
+    prior = make_start(starts, DIGIT_SHAPE)
+    graph = with_node(started(example, sigma=1.0), "50", "SplitSigmas", sigmas=[SIGMAS, 0], step=4)
+    graph[SAMPLING]["inputs"]["sigmas"] = ["50", 0]
+    if sampler != "lgs":
+        graph = with_node(graph, SAMPLER, "KSamplerSelect", sampler_name=sampler)
+    graph = with_node(graph, SAVE, "SaveLatent", samples=[SAMPLING, 0], filename_prefix="tiny")
+    del graph[DECODE]
+    succeeded(comfy.run(with_inputs(graph, noise_seed=9)))
+    expected = prior.begin(host_noise(9, 10, 1, 32, 32), float(karras_sigmas(10)[4]))
+    torch.testing.assert_close(saved_latent(server), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_level_is_the_starts_own(comfy: Client, server: ComfyServer, example: dict, starts: Path):
-    prior = fitted(comfy, with_inputs(fitting(example, evaluations=200), digits=DIGITS), starts)
-    level = prior.level(10)
-    assert level is not None and 1 < level < 20
-    succeeded(comfy.run(with_inputs(recorded(started(example, sigma=0.0)), digits=DIGITS)))
-    assert float(given(server)["sigmas"][0]) == pytest.approx(level, rel=1e-4)
+    prior = fitted(comfy, with_inputs(fitting(example, evaluations=200), digits="3333"), starts)
+    seen = set()
+    for steps in (5, 10):
+        level = prior.level(steps)
+        assert level is not None and 1 < level < 20
+        succeeded(comfy.run(with_inputs(recorded(started(example, sigma=0.0)), digits="3333", steps=steps)))
+        assert float(given(server)["sigmas"][0]) == pytest.approx(level, rel=1e-4)
+        seen.add(level)
+    assert len(seen) == 2, "in more steps it begins higher"
 
 
 def test_a_start_that_does_harm_everywhere_is_not_used(comfy: Client, server: ComfyServer, example: dict, starts: Path):
@@ -695,6 +700,9 @@ def test_the_bundled_start(comfy: Client, example: dict):
     graph[LOAD]["inputs"]["file"] = "bundled digits"
     run = succeeded(comfy.run(with_inputs(graph, digits=DIGITS, steps=5)))
     assert_read(run.images, DIGITS)
+    graph[SAMPLING]["inputs"] |= {"sampler": [SAMPLER, 0], "sigmas": [SIGMAS, 0]}
+    plain = succeeded(comfy.run(with_inputs(graph, digits=DIGITS, steps=5)))
+    assert (plain.images - run.images).abs().max() > 1, "the start has done something"
 
 
 def test_the_bundled_start_is_what_its_card_says(comfy: Client, example: dict, pack: Path, starts: Path):
@@ -709,9 +717,6 @@ def test_the_bundled_start_is_what_its_card_says(comfy: Client, example: dict, p
 def test_a_model_is_the_same_offloaded_and_another_with_a_lora(server_with_models: ComfyServer, starts: Path):
     client = Client(server_with_models.address)
     graph = {}
-    from .loaded import sd15_unet
-    from .workflows import add, scheduled
-
     parts = sd15_unet(graph)
     lora = add(graph, "LoraLoaderModelOnly", model=parts.model, lora_name="sd15.ckpt", strength_model=1.0)
     weaker = add(graph, "LoraLoaderModelOnly", model=parts.model, lora_name="sd15.ckpt", strength_model=0.5)

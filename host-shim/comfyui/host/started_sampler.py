@@ -23,8 +23,9 @@ SLACK = 1e-5
 class StartedSampler(Sampler):
     """``inner``, on the noise levels from ``sigma_next`` down.
 
-    What is above is one step of `lgs.starts.Start.teleport`, from the same noise. ``inner`` is any SAMPLER; it gets the
-    noise that, as the host scales it, is the picture at its first level. ``sigma_next`` None: ``inner`` alone, and
+    What is above is one step at no evaluation: `lgs.starts.Start.begin` from the same noise where there is nothing but
+    noise, `lgs.starts.Start.teleport` from the host's x where there is a picture beneath. ``inner`` is any SAMPLER; it
+    gets the noise that, as the host scales it, is that x at its first level. ``sigma_next`` None: ``inner`` alone, and
     the log says why.
     """
 
@@ -66,10 +67,13 @@ class StartedSampler(Sampler):
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
         rest = sigmas[skipped:]
 
-        scaled = self.inner.max_denoise(model_wrap, sigmas)
-        x = model_sampling.noise_scaling(sigmas[0], noise, latent, scaled)
         free = mask_at(rest, denoise_mask, noise, model_wrap, extra_args)
-        x = teleported(self.start, x, float(sigmas[0]), float(rest[0]), model_sampling, latent, free)
+        if free is None and not torch.count_nonzero(latent):
+            x = begun(self.start, noise, float(rest[0]), model_sampling)
+        else:
+            scaled = self.inner.max_denoise(model_wrap, sigmas)
+            x = model_sampling.noise_scaling(sigmas[0], noise, latent, scaled)
+            x = teleported(self.start, x, float(sigmas[0]), float(rest[0]), model_sampling, latent, free)
         if len(rest) == 1:
             return model_sampling.inverse_noise_scaling(rest[-1], x)
 
@@ -108,6 +112,14 @@ def mask_at(
     return None if bool((free == 1).all()) else free
 
 
+def begun(start: Start, noise: Tensor, sigma: float, model_sampling: object) -> Tensor:
+    """x at ``sigma`` from nothing but noise. Not by way of the host's own x at the highest level, which is noise alone
+    and lacks the mean of the pictures."""
+    process = forward_process(model_sampling)
+    level, size = of_unit_noise(sigma, model_sampling)
+    return size * start.begin(noise, level, process)
+
+
 def teleported(
     start: Start,
     x: Tensor,
@@ -119,26 +131,30 @@ def teleported(
 ) -> Tensor:
     """x at ``sigma_next``, given what of ``latent`` is known where ``free`` is 0."""
     process = forward_process(model_sampling)
-    # A flow with noise of another size is one of size 1 at another level, scaled.
-    scale = noise_scale(model_sampling) if process == "flow" else 1.0
-    size, size_next = (1 - level + scale * level for level in (sigma, sigma_next))
-    if process == "flow":
-        x, sigma, sigma_next = x / size, scale * sigma / size, scale * sigma_next / size_next
+    (level, size), (level_next, size_next) = (of_unit_noise(s, model_sampling) for s in (sigma, sigma_next))
+    x = x / size
     if free is None:
-        moved = start.teleport(x, sigma, sigma_next, process)
-    else:
-        if not hasattr(start, "given"):
-            raise lgs.Error(
-                f"start: expected one that can take a part of the picture as known, got {start!r}, which cannot. "
-                "Remove the mask, or fit a Gaussian start."
-            )
-        given = start.given(latent, (free > 0).to(latent.dtype))
-        if isinstance(given, (list, tuple)):
-            items = [one.teleport(x[i : i + 1], sigma, sigma_next, process) for i, one in enumerate(given)]
-            moved = torch.cat(items)
-        else:
-            moved = given.teleport(x, sigma, sigma_next, process)
-    return moved * size_next if process == "flow" else moved
+        return size_next * start.teleport(x, level, level_next, process)
+    if not hasattr(start, "given"):
+        raise lgs.Error(
+            f"start: expected one that can take a part of the picture as known, got one of the family {start.family}, "
+            "which cannot. Remove the mask, or fit a Gaussian start."
+        )
+    given = start.given(latent, (free > 0).to(latent.dtype))
+    if not isinstance(given, (list, tuple)):
+        return size_next * given.teleport(x, level, level_next, process)
+    items = [one.teleport(x[i : i + 1], level, level_next, process) for i, one in enumerate(given)]
+    return size_next * torch.cat(items)
+
+
+def of_unit_noise(sigma: float, model_sampling: object) -> tuple[float, float]:
+    """A level of the host's as one whose noise is of size 1, and how much larger x is in the host. Both differ for a
+    flow with noise of another size only: x = (1 - sigma) x_0 + sigma scale noise."""
+    scale = noise_scale(model_sampling) if forward_process(model_sampling) == "flow" else 1.0
+    if scale == 1:
+        return sigma, 1.0
+    size = 1 - sigma + scale * sigma
+    return scale * sigma / size, size
 
 
 def check_fits(start: Start, model_wrap: CFGGuider, noise: Tensor) -> None:
