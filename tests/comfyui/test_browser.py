@@ -46,6 +46,7 @@ class Editor:
         self.page.get_by_text("comfyui-lgs", exact=True).last.click()
         card = self.page.get_by_test_id(f"template-workflow-{name}")
         expect(card).to_be_visible()
+        card.scroll_into_view_if_needed()  # its picture is loaded only then
         self.page.wait_for_function("card => card.querySelector('img')?.naturalWidth > 0", arg=card.element_handle())
         self.keep("templates")
         card.click()
