@@ -1,4 +1,4 @@
-"""The ComfyUI node pack: LGS Sampler, LGS Report, LGS Covariance, LGS Demo Model and Load Diagonal Covariance.
+"""The ComfyUI node pack: LGS Sampler, LGS Report, LGS Covariance, LGS Start and what goes with them.
 
 ComfyUI imports this folder from ``custom_nodes`` and asks `comfy_entrypoint` for its nodes.
 Nothing here loads the native library: that happens when LGS Sampler first runs, so that the
@@ -13,9 +13,12 @@ from comfy_api.latest import ComfyExtension, io
 
 from .nodes.covariance import LGSCovariance
 from .nodes.demo_model import LGSDemoModel
+from .nodes.fit_start import LGSFitStart
 from .nodes.load_diagonal import LGSLoadDiagonal
+from .nodes.load_start import LGSLoadStart
 from .nodes.run_report import LGSReport
 from .nodes.sampler import LGSSampler
+from .nodes.start import LGSStart
 
 WEB_DIRECTORY = "./web"
 """Served by ComfyUI: help pages, as docs/NODE/LANGUAGE.md."""
@@ -25,7 +28,16 @@ class LGSExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LGSSampler, LGSDemoModel, LGSLoadDiagonal, LGSReport, LGSCovariance]
+        return [
+            LGSSampler,
+            LGSDemoModel,
+            LGSLoadDiagonal,
+            LGSReport,
+            LGSCovariance,
+            LGSFitStart,
+            LGSLoadStart,
+            LGSStart,
+        ]
 
 
 async def comfy_entrypoint() -> LGSExtension:

@@ -40,17 +40,18 @@ class Editor:
         self.pictures += 1
         self.page.screenshot(path=self.folder / f"{self.pictures:02} {name}.png")
 
-    def open_template(self, name: str) -> None:
-        """By the template browser."""
+    def open_template(self, name: str, node: str = SAMPLER) -> None:
+        """By the template browser; ``node`` is one that the graph has."""
         self.page.get_by_role("button", name="Templates", exact=True).click()
         self.page.get_by_text("comfyui-lgs", exact=True).last.click()
         card = self.page.get_by_test_id(f"template-workflow-{name}")
         expect(card).to_be_visible()
+        card.scroll_into_view_if_needed()  # its picture is loaded only then
         self.page.wait_for_function("card => card.querySelector('img')?.naturalWidth > 0", arg=card.element_handle())
         self.keep("templates")
         card.click()
         expect(card).to_be_hidden()
-        self.page.wait_for_function(f"() => {APP}.graph._nodes.some(node => node.type === '{SAMPLER}')")
+        self.page.wait_for_function(f"() => {APP}.graph._nodes.some(node => node.type === '{node}')")
         self.settle()
 
     def settle(self) -> None:
@@ -237,3 +238,21 @@ def test_the_help_page(editor: Editor):
     expect(editor.page.get_by_text("How to use it", exact=True)).to_be_visible()
     expect(editor.page.get_by_text("draws the noise of each reverse step from the").last).to_be_visible()
     editor.keep("help")
+
+
+def test_a_start_is_fitted_and_used(editor: Editor, comfy: Client):
+    editor.open_template("lgs_start", "LGSFitStart")
+    declared = comfy.get_json("/object_info/LGSFitStart")["LGSFitStart"]["input"]
+    inputs = declared["required"] | declared["optional"]
+    widgets = [name for name, (_, options) in inputs.items() if "default" in options]
+    assert sorted(editor.of("LGSFitStart", "node.widgets.map(widget => widget.name)")[: len(widgets)]) == sorted(
+        widgets
+    )
+    assert editor.value("LGSFitStart", "seed") == 0
+    editor.run()
+    first = editor.wait_for_pictures("SaveImage", [], count=4)
+    editor.wait_for_pictures("LGSFitStart", [], count=3)
+    editor.keep("fitted")
+    assert all("lgs_start" in file for file in first)
+    assert editor.value("LGSFitStart", "seed") == 0, "or it is fitted anew for each run"
+    assert "control_after_generate" not in editor.of("LGSFitStart", "node.widgets.map(widget => widget.name)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,24 @@ def test_samplers_side_by_side(comfy: Client, pack: Path):
     assert torch.equal(lgs, alone)
     for one, other in ((euler, dpmpp), (dpmpp, lgs), (euler, lgs)):
         assert (one - other).abs().mean() > 1
+
+
+def test_starts_side_by_side(comfy: Client, server: ComfyServer, pack: Path):
+    """Two samplers without a start and with it: what is fitted is kept, and begins far below the noise."""
+    graph = shipped(pack, "lgs_start")
+    run = comfy.run(graph)
+    assert run.outcome == "execution_success", run.details
+    assert "fitted to the model itself, in 128 evaluations" in run.outputs[declared.TEXT]["text"][0]
+    assert (server.folder / "models" / "lgs" / "starts" / "digit 5.safetensors").is_file()
+    shutil.rmtree(server.folder / "models" / "lgs")
+    pictures = run.images.split(32, dim=2)
+    assert len(pictures) == 4
+    for plain, started in (pictures[:2], pictures[2:]):
+        assert (plain - started).abs().mean() > 1
+    assert_read(torch.cat([pictures[1], pictures[3]]), "5" * 8)
+
+
+def test_a_start_from_its_file(comfy: Client, pack: Path):
+    run = comfy.run(shipped(pack, "lgs_start_load"))
+    assert_read(run.images, "0123456789")
+    assert "fitted to the model itself, in 512 evaluations" in run.outputs[declared.TEXT]["text"][0]

@@ -13,6 +13,9 @@ BESIDE = {
     "LGSLoadDiagonal": "CheckpointLoaderSimple",
     "LGSReport": "KSamplerSelect",
     "LGSCovariance": "SamplerCustomAdvanced",
+    "LGSFitStart": "SamplerCustomAdvanced",
+    "LGSLoadStart": "CheckpointLoaderSimple",
+    "LGSStart": "KSamplerSelect",
 }
 """The host's own node in whose menu each of ours is listed."""
 

@@ -53,7 +53,7 @@ def test_what_is_linked_is_there():
 def test_every_bundled_model_has_a_card():
     """Data, size, licence, how it was trained: its size is checked."""
     models = sorted((assembled.FOLDER / "models").glob("*.safetensors"))
-    assert {model.stem for model in models} == {"digits", "digits-diagonal"}
+    assert {model.stem for model in models} == {"digits", "digits-diagonal", "digits-start"}
     for model in models:
         card = model.with_suffix(".md").read_text(encoding="utf-8")
         for row in ("| Data |", "| Size |", "| Licence |", "| Training |", "| Limits |"):

@@ -19,7 +19,8 @@ from .schema import node_schema
 BUNDLED = {"bundled digits": Path(__file__).absolute().parents[1] / "models" / "digits-diagonal.safetensors"}
 """By the name that the manifest gives it, which no file in the folder can have."""
 
-FOLDER = "lgs"
+FOLDER, STARTS = "lgs", "starts"
+"""Of ComfyUI's models, and what in it is not for this node: see ``start_files.py``."""
 
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 # The function sets no file extensions, and none at all means any.
@@ -53,12 +54,15 @@ def choices() -> list[str]:
     """What the node offers: the bundled one, then the files of the folder, if there is one."""
     # Not get_filename_list: its cache fails once the folder is gone.
     files, *_ = folder_paths.get_filename_list_(FOLDER)
-    return [*BUNDLED, *files]
+    return [*BUNDLED, *(file for file in files if Path(file).parts[0] != STARTS)]
 
 
 def location(file: str) -> Path | str | None:
     """Where the file of this name lies; None if there is none."""
-    return BUNDLED.get(file) or folder_paths.get_full_path(FOLDER, file)
+    if file in BUNDLED:
+        return BUNDLED[file]
+    is_start = Path(os.path.normpath(os.path.join(os.sep, file))).parts[1:2] == (STARTS,)
+    return None if is_start else folder_paths.get_full_path(FOLDER, file)
 
 
 def complaint(file: str) -> str:

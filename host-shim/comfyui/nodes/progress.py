@@ -15,13 +15,16 @@ class EvaluationProgress:
 
     A step is taken to have as many evaluations as the one before, the first as many as the options
     ask for. ``step_done`` is ComfyUI's own callback of a step, which moves its bar to the whole number
-    and shows the preview; there is no bar of ComfyUI's without one.
+    and shows the preview; there is no bar of ComfyUI's without one. ``skipped`` steps came before, at no evaluation.
     """
 
-    def __init__(self, steps: int, options: Options, step_done: Callable[[dict], None] | None, console: tqdm):
+    def __init__(
+        self, steps: int, options: Options, step_done: Callable[[dict], None] | None, console: tqdm, skipped: int = 0
+    ):
         self._step_done, self._console = step_done, console
         # The hook behind it is that of the node which is running, as for the bar of ComfyUI's callback.
-        self._bar = None if step_done is None else ProgressBar(steps)
+        self._bar = None if step_done is None else ProgressBar(skipped + steps)
+        self._skipped = skipped
         self._step, self._evaluations, self._expected = 0, 0, 1 + options.products
 
     def evaluated(self, points: int) -> None:
@@ -32,7 +35,7 @@ class EvaluationProgress:
             self._console.set_postfix_str(f"evaluation {self._evaluations} of {self._expected}", refresh=False)
             self._console.update(0)
             if self._bar is not None:
-                self._bar.update_absolute(self._step + self._evaluations / self._expected)
+                self._bar.update_absolute(self._skipped + self._step + self._evaluations / self._expected)
 
     def stepped(self, step: dict) -> None:
         """`lgs.sample`'s callback."""

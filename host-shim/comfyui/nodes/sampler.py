@@ -91,7 +91,7 @@ def sample_lgs(
 
     # Drawn at most ten times a second, however often it is updated.
     with tqdm(total=len(sigmas) - 1, disable=disable, miniters=0) as console:
-        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console)
+        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console, steps_before(sigmas, extra_args))
         try:
             samples = lgs.sample(
                 denoise,
@@ -119,3 +119,9 @@ def sample_lgs(
         latent = base_model.process_latent_out(model_sampling.inverse_noise_scaling(sigmas[-1], samples).float())
         runs.append(Run(record, fingerprint(latent)))
     return samples
+
+
+def steps_before(sigmas: Tensor, extra_args: dict) -> int:
+    """Steps of the whole run that came before ``sigmas``: LGS Start takes some."""
+    whole = extra_args.get("model_options", {}).get("transformer_options", {}).get("sample_sigmas")
+    return 0 if whole is None else max(0, len(whole) - len(sigmas))

@@ -12,15 +12,17 @@ from nodes import NODE_CLASS_MAPPINGS
 
 MANIFEST = Path(__file__).absolute().parents[1] / "manifests" / "nodes.json"
 
-OWN = {"LGS_DIAGONAL": io.Custom("LGS_DIAGONAL")}
+OWN = {name: io.Custom(name) for name in ("LGS_DIAGONAL", "LGS_START")}
 """Types of our own, which only our nodes give and take."""
 
 SOCKETS = {
     "SAMPLER": io.Sampler,
+    "SIGMAS": io.Sigmas,
     "GUIDER": io.Guider,
     "NOISE": io.Noise,
     "LATENT": io.Latent,
     "VAE": io.Vae,
+    "IMAGE": io.Image,
     **OWN,
 }
 
@@ -28,6 +30,7 @@ INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boo
 
 OUTPUTS = {
     "SAMPLER": io.Sampler,
+    "SIGMAS": io.Sigmas,
     "MODEL": io.Model,
     "CONDITIONING": io.Conditioning,
     "VAE": io.Vae,
@@ -99,6 +102,9 @@ def _input(entry: dict) -> io.Input:
     if kind == "FLOAT":
         options["round"] = False  # or the front end would round what is typed to a multiple of step
     widget = INPUTS[kind].Input(entry["id"], **options)
+    if kind == "INT" and entry["id"] == "seed":
+        # The front end draws another one for each run, or what takes minutes would be done anew each time.
+        widget.extra_dict["control_after_generate"] = False
     if entry.get("advanced"):
         widget.extra_dict["advanced"] = True  # the argument of this name is newer than 0.3.64, the front end's is not
     return widget

@@ -7,7 +7,8 @@ import copy
 CHECKPOINT, POSITIVE, NEGATIVE, EMPTY, NOISE, GUIDER, LGS, SIGMAS, SAMPLING, DECODE, SAVE = map(str, range(1, 12))
 LOAD, ENCODE, MASK = "12", "13", "14"
 REPORT, TEXT, COVARIANCE, DEVIATION, COMPONENTS, DRAWN = map(str, range(15, 21))
-OURS = ("LGSSampler", "LGSCovariance")
+FIT, START, STARTED = "30", "31", "32"
+OURS = ("LGSSampler", "LGSCovariance", "LGSFitStart", "LGSLoadStart", "LGSStart")
 """Of our nodes, those with inputs that may be left out."""
 
 HOW = (
@@ -66,9 +67,8 @@ def compare_samplers() -> dict:
     graph["20"] = _node("KSamplerSelect", sampler_name="euler_ancestral")
     graph["21"] = _node("KSamplerSelect", sampler_name="dpmpp_2m_sde")
     graph |= _sampled("20", "22", "23") | _sampled("21", "24", "25")
-    beside = {"direction": "right", "match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
-    graph["26"] = _node("ImageStitch", image1=["23", 0], image2=["25", 0], **beside)
-    graph["27"] = _node("ImageStitch", image1=["26", 0], image2=[DECODE, 0], **beside)
+    graph["26"] = _stitched("23", "25")
+    graph["27"] = _stitched("26", DECODE)
     graph[SAVE] = _node("SaveImage", images=["27", 0], filename_prefix="lgs_compare_samplers")
     return graph
 
@@ -94,6 +94,52 @@ def covariance() -> dict:
     return graph
 
 
+def digits(digits: str, steps: int) -> dict:
+    """The bundled model with all that sampling it takes but a sampler."""
+    return {
+        CHECKPOINT: _node("LGSDemoModel", digits=digits),
+        NOISE: _node("RandomNoise", noise_seed=3),
+        GUIDER: _node("CFGGuider", model=[CHECKPOINT, 0], positive=[CHECKPOINT, 1], negative=[CHECKPOINT, 2], cfg=1.0),
+        SIGMAS: _node("KarrasScheduler", steps=steps, sigma_max=40.0, sigma_min=0.03, rho=7.0),
+    }
+
+
+def start() -> dict:
+    """Two samplers in five evaluations, without a start and with one that is fitted to the model."""
+    graph = digits("5555", steps=5)
+    graph[FIT] = _node(
+        "LGSFitStart",
+        guider=[GUIDER, 0],
+        latent_image=[CHECKPOINT, 4],
+        vae=[CHECKPOINT, 3],
+        name="digit 5",
+        evaluations=128,
+    )
+    graph[TEXT] = _node("PreviewAny", source=[FIT, 2])
+    for first, name in ((33, "euler"), (40, "dpmpp_2m")):
+        sampler, started, plain, decoded, begun, shown_begun, beside = (str(first + i) for i in range(7))
+        graph[sampler] = _node("KSamplerSelect", sampler_name=name)
+        graph[started] = _node("LGSStart", sampler=[sampler, 0], sigmas=[SIGMAS, 0], start=[FIT, 0])
+        graph |= _drawn([sampler, 0], [SIGMAS, 0], plain, decoded)
+        graph |= _drawn([started, 0], [started, 1], begun, shown_begun)
+        graph[beside] = _stitched(decoded, shown_begun)
+    graph[STARTED] = _stitched("39", "46")
+    graph[SAVE] = _node("SaveImage", images=[STARTED, 0], filename_prefix="lgs_start")
+    return graph
+
+
+def start_load() -> dict:
+    """A start from its file, before LGS Sampler."""
+    graph = digits("0123456789", steps=10)
+    graph[FIT] = _node("LGSLoadStart", file="bundled digits")
+    graph[TEXT] = _node("PreviewAny", source=[FIT, 1])
+    graph[LGS] = _node("LGSSampler")
+    graph[START] = _node("LGSStart", sampler=[LGS, 0], sigmas=[SIGMAS, 0], start=[FIT, 0])
+    graph |= _drawn([START, 0], [START, 1], SAMPLING, DECODE)
+    graph[SAVE] = _node("SaveImage", images=[DECODE, 0], filename_prefix="lgs_start_load")
+    return graph
+
+
 EXAMPLES = {
     "lgs_txt2img": (txt2img, HOW + ADVICE),
     "lgs_img2img": (
@@ -116,6 +162,17 @@ EXAMPLES = {
         HOW
         + "LGS Report draws what the run was like, step by step, and says which settings would do better.\n\n"
         + ADVICE,
+    ),
+    "lgs_start": (
+        start,
+        "Press Run: it needs no checkpoint. Fit LGS Start asks the model at pure noise, once, and keeps what it finds "
+        "in *models/lgs/starts*; LGS Start then takes the upper noise levels at no evaluation. From left to right, "
+        "each in five evaluations: Euler, Euler with the start, DPM-Solver++(2M), and it with the start.",
+    ),
+    "lgs_start_load": (
+        start_load,
+        "Press Run: it needs no checkpoint. Load LGS Start takes a start that Fit LGS Start has kept: here the bundled "
+        "one. Wire both outputs of LGS Start into the sampling node.",
     ),
     "lgs_covariance": (
         covariance,
@@ -152,6 +209,21 @@ def _sampled(sampler: str, sampling: str, decode: str) -> dict:
         sampling: _node("SamplerCustomAdvanced", sampler=[sampler, 0], **shared),
         decode: _node("VAEDecode", samples=[sampling, 0], vae=[CHECKPOINT, 2]),
     }
+
+
+def _drawn(sampler: list, sigmas: list, sampling: str, decode: str) -> dict:
+    """The bundled model's pictures by a sampler on some noise levels."""
+    shared = {"noise": [NOISE, 0], "guider": [GUIDER, 0], "latent_image": [CHECKPOINT, 4]}
+    return {
+        sampling: _node("SamplerCustomAdvanced", sampler=sampler, sigmas=sigmas, **shared),
+        decode: _node("VAEDecode", samples=[sampling, 0], vae=[CHECKPOINT, 3]),
+    }
+
+
+def _stitched(left: str, right: str) -> dict:
+    """Pictures side by side."""
+    beside = {"direction": "right", "match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
+    return _node("ImageStitch", image1=[left, 0], image2=[right, 0], **beside)
 
 
 def complete(infos: dict[str, dict], graph: dict) -> dict:

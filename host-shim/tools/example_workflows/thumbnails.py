@@ -10,7 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .declared import DEVIATION, REPORT, compare_samplers, covariance, img2img, inpaint, report, txt2img, with_digits
+from .declared import (
+    DEVIATION,
+    REPORT,
+    SAVE,
+    compare_samplers,
+    covariance,
+    img2img,
+    inpaint,
+    report,
+    start_load,
+    txt2img,
+    with_digits,
+)
+from .declared import start as start_
 from .server import PackServer
 
 THUMBNAIL = 400
@@ -59,6 +72,9 @@ async def thumbnails(
     put_input(server, start, right_half(start))
     painted = torch.where(right_half(start), 128.0, start)
     made["lgs_inpaint"] = _sheet(torch.stack([painted, _saved(await drawn(inpaint, "7"))[0]]), 2)
+    shown = await run(complete(start_()))
+    made["lgs_start"] = _sheet(_saved({SAVE: shown[SAVE]}), 1)
+    made["lgs_start_load"] = _sheet(_saved(await run(complete(start_load()))), 5)
     made["lgs_compare_samplers"] = _sheet(_saved(await drawn(compare_samplers, "2684")), 1)
     put_input(server, start)
     for name, pictures in (

@@ -17,6 +17,7 @@ import torch
 from .conditioning import RandomConditioning
 from .noise import NoiseOfWaves
 from .offload import Offload
+from .recorder import NoiseScale, Ones, Recorder
 
 UNET = {
     "image_size": 32,
@@ -150,4 +151,7 @@ NODE_CLASS_MAPPINGS = {
     "LGSTestConditioning": RandomConditioning,
     "LGSTestNoise": NoiseOfWaves,
     "LGSTestOffload": Offload,
+    "LGSTestRecorder": Recorder,
+    "LGSTestNoiseScale": NoiseScale,
+    "LGSTestOnes": Ones,
 }

@@ -1,0 +1,68 @@
+"""Where starts are kept: the folder ``starts`` in each folder of ComfyUI's ``lgs`` models."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import folder_paths
+
+from .. import lgs
+from .load_diagonal import FOLDER, STARTS
+
+BUNDLED = {"bundled digits": Path(__file__).absolute().parents[1] / "models" / "digits-start.safetensors"}
+"""By the name that the manifest gives it, which no file in the folder can have."""
+
+KIND = "lgs_starts"
+"""What ``extra_model_paths.yaml`` calls the folder, if it has one of its own."""
+
+NAME = re.compile(r"\w[\w .-]{0,79}")
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows has for devices."""
+
+for _folder in folder_paths.get_folder_paths(FOLDER):
+    folder_paths.add_model_folder_path(KIND, os.path.join(_folder, STARTS))
+# The function sets no file extensions, and none at all means any.
+folder_paths.folder_names_and_paths[KIND] = (folder_paths.get_folder_paths(KIND), {".safetensors"})
+
+
+def choices() -> list[str]:
+    """What Load LGS Start offers: the bundled one, then the files of the folder, if there is one."""
+    # Not get_filename_list: its cache fails once the folder is gone.
+    files, *_ = folder_paths.get_filename_list_(KIND)
+    return [*BUNDLED, *files]
+
+
+def location(file: str) -> Path | None:
+    """Where the file of this name lies; None if there is none."""
+    found = BUNDLED.get(file) or folder_paths.get_full_path(KIND, file)
+    return None if found is None else Path(found)
+
+
+def complaint(file: str) -> str:
+    """A sentence about a name that is no file's."""
+    return (
+        f"expected one of {', '.join(choices())}, got {file!r}. Fit one with Fit LGS Start, put its file, with the "
+        f"ending .safetensors, into {' or '.join(folder_paths.get_folder_paths(KIND))}, or choose another."
+    )
+
+
+def complaint_of_name(name: str) -> str | None:
+    """What is wrong with a name to keep a start under, or None."""
+    fits = NAME.fullmatch(name) and ".." not in name and name[-1] not in " ." and not RESERVED.fullmatch(name)
+    if fits and name not in BUNDLED and not name.endswith(".safetensors"):
+        return None
+    return (
+        "expected letters, digits, spaces, '-', '_' or '.', at most 80, beginning with a letter or a digit and without "
+        f"the ending .safetensors, such as 'portraits', got {name!r}"
+    )
+
+
+def place_of(name: str) -> Path:
+    """Where a start of this name is kept; the folder is made."""
+    if wrong := complaint_of_name(name):
+        raise lgs.InvalidArgument(f"name: {wrong}")
+    folder = Path(folder_paths.get_folder_paths(KIND)[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.safetensors"
