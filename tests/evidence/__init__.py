@@ -5,6 +5,7 @@
     studies/    those studies: products with J, symmetry of J, tolerance, noise levels, attention
     demo/       ``make demo``: digits from the bundled model, sampler by sampler
     gpu/        checks and timings on a CUDA device
+    rivals/     samplers of ComfyUI, diffusers and k-diffusion, to compare with
     models/     the small trained networks, their data, and distances between sets of pictures
     training/   how those networks were trained
     figures/    the pictures that README.md shows
