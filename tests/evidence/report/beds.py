@@ -114,7 +114,7 @@ def _network(id: str, folder: Path, tuning: bool) -> Bed:
 
     model, data = MODELS[id], DATA_SETS[id]
     reference = reference_of(id, tuning)
-    converged = torch.load(folder / f"{id}-converged.pt")
+    converged = torch.load(folder / f"{id}-converged.pt").float()
     # Half of them to choose by, half to report.
     own = features_of(reference.classifier, converged[tuning::2].clamp(-1, 1))
 
