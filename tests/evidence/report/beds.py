@@ -34,8 +34,8 @@ from .trained import MODELS
 COMPONENTS, RANK = 64, 20
 KINDS = 10
 
-CONVERGED_STEPS = 200
-"""Of DPM-Solver++(2M), from pictures noised to the highest level: what the network itself draws."""
+CONVERGED, CONVERGED_STEPS = 2000, 200
+"""Samples, and steps of DPM-Solver++(2M), from pictures noised to the highest level: what the network itself draws."""
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,8 +68,8 @@ def bed(id: str, folder: str, tuning: bool = False) -> Bed:
     return _law(id, Path(folder), tuning) if id.endswith("-law") else _network(id, Path(folder), tuning)
 
 
-def prepared(id: str, folder: Path) -> str:
-    """Makes what the bed needs, unless it is there; gives what stands for it."""
+def prepared(id: str, folder: Path, quick: bool = False) -> str:
+    """Makes what the bed needs, unless it is there; gives what stands for it. ``quick``: next to nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     data = id.removesuffix("-law")
     if id.endswith("-law"):
@@ -83,7 +83,8 @@ def prepared(id: str, folder: Path) -> str:
         return digest(file, CLASSIFIERS[data].weights)
     file = folder / f"{id}-converged.pt"
     if not file.exists():
-        torch.save(_converged(id), file)
+        count, steps = (200, 5) if quick else (CONVERGED, CONVERGED_STEPS)
+        torch.save(_converged(id, count, steps), file)
     return digest(MODELS[data].weights, CLASSIFIERS[data].weights)
 
 
@@ -168,7 +169,7 @@ def _converted(network: torch.nn.Module, precision: str) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _converged(id: str, count: int = 2000, batch: int = 100) -> Tensor:
+def _converged(id: str, count: int, steps: int, batch: int = 100) -> Tensor:
     """What the network draws in the end, (count, ...), float16: labels 0 to 9 again and again."""
     from .trained import _network as network_of
 
@@ -186,7 +187,7 @@ def _converged(id: str, count: int = 2000, batch: int = 100) -> Tensor:
         )
         x = begun + model.sigma_max * torch.randn(begun.shape, generator=generator)
         denoise = InPrecision(network_of(id), asked)
-        samples.append(k_diffusion().sample_dpmpp_2m(denoise, x, model.sigmas(CONVERGED_STEPS), disable=True).half())
+        samples.append(k_diffusion().sample_dpmpp_2m(denoise, x, model.sigmas(steps), disable=True).half())
     return torch.cat(samples)
 
 

@@ -38,7 +38,7 @@ SCALE = 0.5 / math.sqrt(FREEDOM / (FREEDOM - 2))
 SIGMAS = (0.5, 1.0, 2.0, 7.0, 80.0)
 LAWS = ("student", "mixture")
 FAMILIES = ("pure noise", "gaussian", "mixture", "flow")
-FITTED, TESTED, ENDS = 4000, 4000, 1000
+FITTED, TESTED = 4000, 4000
 BINS = 64
 """Of equal probability, in which a number's law is compared with the data's."""
 
@@ -144,8 +144,9 @@ def begin(family: str, items: Tensor, seed: int) -> Start | None:
     return None
 
 
-def measured(law: str, family: str, group: int, version: str) -> dict[str, Any]:
-    """For each of `SIGMAS`: nats of the start by its own density, and of the trajectories' ends by their numbers."""
+def measured(law: str, family: str, group: int, ends: int, version: str) -> dict[str, Any]:
+    """For each of `SIGMAS`: nats of the start by its own density, and of so many trajectories' ends by their
+    numbers."""
     of = law_of(law)
     generator = torch.Generator().manual_seed(group)
     items, tested = of.sample(FITTED, generator), of.sample(TESTED, generator)
@@ -155,7 +156,7 @@ def measured(law: str, family: str, group: int, version: str) -> dict[str, Any]:
         noise = torch.randn(tested.shape, generator=generator, dtype=torch.float64)
         noisy = tested + sigma * noise
         exact = of.log_density(noisy, sigma)
-        fresh = torch.randn(tested[:ENDS].shape, generator=generator, dtype=torch.float64)
+        fresh = torch.randn(tested[:ends].shape, generator=generator, dtype=torch.float64)
         if start is None:
             own = torch.distributions.Normal(0.0, sigma).log_prob(noisy).sum(dim=1)
             begun = sigma * fresh
@@ -164,21 +165,21 @@ def measured(law: str, family: str, group: int, version: str) -> dict[str, Any]:
             begun = torch.cat([start.begin(part.float(), sigma).double() for part in fresh.split(500)])
         found["bound"].append((exact - own).mean().item())
         sigmas = karras_sigmas(60, sigma, 0.01)
-        ends = k_diffusion().sample_heun(of.denoised, begun, sigmas, disable=True)
-        found["ends"].append(_divergence(of.shares(ends)))
+        samples = k_diffusion().sample_heun(of.denoised, begun, sigmas, disable=True)
+        found["ends"].append(_divergence(of.shares(samples), ends))
     return found
 
 
-def _divergence(shares: Tensor) -> float:
+def _divergence(shares: Tensor, count: int) -> float:
     """KL of uniform bins from the shares, sum over numbers; one count is added to each bin, less chance's own share."""
-    counts = shares * ENDS + 1
+    counts = shares * count + 1
     shares = counts / counts.sum(dim=1, keepdim=True)
-    chance = (BINS - 1) / (2 * ENDS)
+    chance = (BINS - 1) / (2 * count)
     return ((-(shares * BINS).log()).mean(dim=1) - chance).sum().item()
 
 
 def measure(run: Run) -> Numbers:
-    groups, laws = (1, LAWS[1:]) if run.quick else (5, LAWS)
+    groups, ends, laws = (1, 50, LAWS[1:]) if run.quick else (5, 1000, LAWS)
     families = FAMILIES[:3] if run.quick else FAMILIES
     version = digest(*libraries(), Path(__file__), *sorted(Path(em.__file__).parent.glob("*.py")))
     numbers: Numbers = {"sigmas": SIGMAS, "rows": []}
@@ -187,7 +188,7 @@ def measure(run: Run) -> Numbers:
         for law, family in cases:
             row: dict[str, Any] = {"law": law, "family": family, "bound": [], "ends": []}
             for group in range(groups):
-                found = run.cached(measured)(law, family, group, version)
+                found = run.cached(measured)(law, family, group, ends, version)
                 row["bound"].append(found["bound"])
                 row["ends"].append(found["ends"])
                 bar.update()

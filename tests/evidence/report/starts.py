@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import lgs
+from evidence import rivals
 from lgs.starts import Divergence, MixturePrior, Start, divergence, levels
 
 from . import beds
@@ -38,6 +39,8 @@ BUDGETS = (5, 7, 10, 20)
 SOLVERS = {
     "sample_dpmpp_2m": "DPM-Solver++(2M)",
     "sample_heun": "Heun",
+    "uni_pc_bh2": "UniPC (bh2)",
+    "ipndm": "iPNDM",
     "lgs": "LGS, the node's defaults",
 }
 TOLD = "sample_dpmpp_2m"
@@ -84,14 +87,20 @@ def variations() -> dict[str, list[dict[str, Any]]]:
 
 def measure(run: Run) -> Numbers:
     plan = QUICK if run.quick else FULL
-    folder = run.out / "beds"
+    folder = run.out / ("beds-quick" if run.quick else "beds")
     which = ("digits",) if run.quick else BEDS
-    budgets, solvers = ((5,), (TOLD,)) if run.quick else (BUDGETS, SOLVERS)
+    budgets, solvers = ((5,), [TOLD]) if run.quick else (BUDGETS, list(SOLVERS))
     numbers: Numbers = {"size": plan["size"], "beds": {}, "rows": [], "varied": [], "allowed": [], "missing": []}
     units: list[tuple[str, dict[str, Any]]] = []
+    for solver in [solver for solver in solvers if solver in rivals.RIVALS]:
+        try:
+            rivals.find(solver)
+        except rivals.Missing as problem:
+            numbers["missing"].append({"what": SOLVERS[solver], "why": str(problem)})
+            solvers = [other for other in solvers if other != solver]
     for id in which:
         try:
-            fingerprint = beds.prepared(id, folder)
+            fingerprint = beds.prepared(id, folder, run.quick)
         except (OSError, RuntimeError, FileNotFoundError) as problem:
             numbers["missing"].append({"what": id, "why": str(problem)})
             continue
@@ -170,6 +179,8 @@ def measured_group(
 
 def steps_within(solver: str, budget: int) -> int:
     """The most steps with which a trajectory takes at most so many evaluations."""
+    if solver in rivals.RIVALS:
+        return budget
     options = SHIPPED.options if solver == "lgs" else {}
     counted = lambda steps: evaluations(  # noqa: E731
         solver, options, torch.cat([torch.logspace(1.0, -1.5, steps), torch.zeros(1)])
@@ -181,6 +192,8 @@ def steps_within(solver: str, budget: int) -> int:
 def _solved(solver: str, model: Counted, x: Tensor, sigmas: Tensor, noise: Any) -> Tensor:
     if solver == "lgs":
         return lgs.sample(model, x, sigmas, SHIPPED.options, noise=noise)
+    if solver in rivals.RIVALS:
+        return rivals.sample(solver, model, x, sigmas, noise)
     return getattr(k_diffusion(), solver)(model, x, sigmas, disable=True)
 
 
@@ -354,7 +367,7 @@ def _draw(numbers: Numbers, file: Path) -> None:
     ids = list(numbers["beds"])
     canvas = Canvas(figsize=(4.6 * len(ids), 4.2), layout="constrained")
     panels = canvas.subplots(1, len(ids), squeeze=False)[0]
-    colours = dict(zip(SOLVERS, ("#0072b2", "#009e73", "#d55e00"), strict=True))
+    colours = dict(zip(SOLVERS, ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#d55e00"), strict=True))
     styles = {"none": (":", "o"), "pictures": ("-", "s"), "model": ("--", "^")}
     for panel, id in zip(panels, ids, strict=True):
         for solver, source in itertools.product(SOLVERS, styles):
