@@ -267,11 +267,17 @@ def _table(about: dict[str, Any], rows: list[Row]) -> Table:
 def row_table(title: str, about: dict[str, Any], rows: list[Row], metrics: list[str]) -> Table:
     head = ("sampler", "steps", "evaluations", *(METRICS.get(metric, metric) for metric in metrics))
     cells = [
-        (row["name"], str(row["steps"]), f"{row['evaluations']:g}", *(_cell(row["groups"][m]) for m in metrics))
+        (named(row), str(row["steps"]), f"{row['evaluations']:g}", *(_cell(row["groups"][m]) for m in metrics))
         for row in rows
     ]
     cells.append(("the data themselves", "", "", *(_cell(about["real"][metric]) for metric in metrics)))
     return Table(title, head, cells)
+
+
+def named(row: Row) -> str:
+    """With where it comes from, unless that is here or k-diffusion."""
+    source = row.get("source", "")
+    return f"{row['name']} ({source})" if source.startswith(("ComfyUI", "diffusers")) else row["name"]
 
 
 def _cell(groups: list[float]) -> str:

@@ -40,7 +40,7 @@ from .compared import (
 from .metrics import mean_and_error
 from .mixture import separated_mixture
 from .run import Figure, Findings, Numbers, Run, Section, digest, libraries
-from .samplers import FAMILIES, FULL, SAMPLERS, karras_sigmas, sample
+from .samplers import FAMILIES, FULL, RIVAL, SAMPLERS, karras_sigmas, present, sample, source
 
 SIGMA_MAX, SIGMA_MIN = 20.0, 0.03
 DIMENSION = 1024
@@ -148,7 +148,7 @@ def of_exact_samples(law: str, group: int, fingerprint: str) -> float:
 
 def measure(run: Run) -> Numbers:
     steps, groups = ((3, 10), 2) if run.quick else ((3, 5, 10, 20), 5)
-    samplers = [sampler for sampler in SAMPLERS if sampler.id in QUICK or not run.quick]
+    samplers, missing = present(sampler for sampler in SAMPLERS if sampler.id in QUICK or not run.quick)
     formulas = [Path(__file__), Path(__file__).with_name("mixture.py")]
     version, of_product = digest(*formulas), digest(*formulas, *libraries())
     data, rows = {}, []
@@ -162,12 +162,15 @@ def measure(run: Run) -> Numbers:
                     for group in range(groups):
                         arguments = law, sampler.solver, dict(sampler.options), count, group
                         mark = of_product if sampler.solver == "lgs" else version
+                        if sampler.solver == RIVAL:
+                            mark = f"{version} {source(sampler)}"
                         found.append(run.cached(measured_group)(*arguments, mark))
                         bar.update()
                     row = {"data": law, "steps": count, "id": sampler.id, "family": sampler.family}
+                    row["source"] = source(sampler)
                     row |= {"name": sampler.name.replace("learned", "known"), "evaluations": found[0]["evaluations"]}
                     rows.append(row | {"groups": {METRIC: [one[METRIC] for one in found]}})
-    return {"data": data, "rows": rows}
+    return {"data": data, "rows": rows, "missing": missing}
 
 
 def show(numbers: Numbers, folder: Path) -> Findings:
@@ -178,6 +181,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         rows = [row for row in numbers["rows"] if row["data"] == law]
         sentences += [text for budget in TOLD if (text := at_budget(about["name"], rows, budget))]
         tables.append(row_table(f"{capitalised(about['name'])}: everything that was measured", about, rows, [METRIC]))
+    sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers.get("missing", ())]
     sizes = ", ".join(f"{about['size']:,} ({about['name']})" for about in numbers["data"].values())
     groups = len(numbers["rows"][0]["groups"][METRIC])
     caption = (

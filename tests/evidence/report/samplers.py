@@ -1,13 +1,16 @@
 """The samplers that the report compares: every covariance of the product, and what one would use otherwise.
 
-The product's go through `lgs.sample`. The others are those of the PyPI package ``k-diffusion``, which
-ComfyUI's come from; none is written anew:
+The product's go through `lgs.sample`. The others are other people's; none is written anew. Five are those of the
+PyPI package ``k-diffusion``, which ComfyUI's come from:
 
     sample_euler_ancestral   DDPM's ancestral step (the same kernel as ``covariance="isotropic"``)
     sample_euler             DDIM (arXiv 2010.02502), as it reads for a variance-exploding process
     sample_heun              Karras et al. (arXiv 2206.00364), algorithm 2
     sample_dpmpp_2m          DPM-Solver++(2M) (arXiv 2211.01095)
     sample_dpmpp_2m_sde      its stochastic version
+
+The rest is `evidence.rivals`: ComfyUI's own where COMFYUI_PATH names a checkout of it, else diffusers', and what
+neither has is missing, by name.
 
 aDDIM (arXiv 2403.06807), which lengthens DDIM's steps by the variance of the posterior, is missing: it is in
 neither k-diffusion nor diffusers, and no package on PyPI has it.
@@ -16,26 +19,22 @@ neither k-diffusion nor diffusers, and no package on PyPI has it.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import lgs
+from evidence import rivals
+from evidence.rivals import DETERMINISTIC, RIVALS, STOCHASTIC
+from evidence.rivals.k_diffusion import sampling as k_diffusion
+
+from .run import Unavailable
 
 RHO = 7.0
 
-FULL, CHEAP, STOCHASTIC, DETERMINISTIC = (
-    "full covariance",
-    "cheaper covariances",
-    "other stochastic samplers",
-    "deterministic solvers",
-)
+FULL, CHEAP = "full covariance", "cheaper covariances"
 FAMILIES = (FULL, CHEAP, STOCHASTIC, DETERMINISTIC)
 
 
@@ -48,9 +47,15 @@ class Sampler:
     family: str
     """One of `FAMILIES`."""
     solver: str
-    """``"lgs"``, or the name of a function of ``k_diffusion.sampling``."""
+    """``"lgs"``, the name of a function of ``k_diffusion.sampling``, or `RIVAL`."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """`lgs.Options`, or what the function takes by name."""
+    """`lgs.Options`, what the function takes by name, or ``{"rival": ...}``, an id of `evidence.rivals.RIVALS`."""
+
+
+RIVAL = "rival"
+
+_MAIN = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde")
+"""Rivals that have a row as a function of k-diffusion."""
 
 
 def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampler:
@@ -84,6 +89,11 @@ SAMPLERS = (
     Sampler("ddim", "DDIM", DETERMINISTIC, "sample_euler"),
     Sampler("heun", "Heun", DETERMINISTIC, "sample_heun"),
     Sampler("dpmpp-2m", "DPM-Solver++(2M)", DETERMINISTIC, "sample_dpmpp_2m"),
+    *(
+        Sampler(rival.id.replace("_", "-"), rival.name, rival.family, RIVAL, {"rival": rival.id})
+        for rival in RIVALS.values()
+        if rival.id not in _MAIN
+    ),
 )
 
 _OWN_NOISE = {"sample_euler_ancestral", "sample_dpmpp_2m_sde"}
@@ -93,6 +103,30 @@ _OWN_NOISE = {"sample_euler_ancestral", "sample_dpmpp_2m_sde"}
 def karras_sigmas(steps: int, sigma_max: float, sigma_min: float) -> Tensor:
     """``steps`` noise levels that fall from ``sigma_max`` to ``sigma_min``, then 0 (arXiv 2206.00364, equation 5)."""
     return k_diffusion().get_sigmas_karras(steps, sigma_min, sigma_max, RHO)
+
+
+def source(sampler: Sampler) -> str:
+    """Where the sampler comes from, with the version; raises `Unavailable` if from nowhere on this machine."""
+    if sampler.solver == "lgs":
+        return f"lgs {lgs.info()['lgs']}"
+    if sampler.solver != RIVAL:
+        return rivals.label("k-diffusion")
+    try:
+        return rivals.source(sampler.options["rival"])
+    except (rivals.Missing, FileNotFoundError) as problem:
+        raise Unavailable(str(problem)) from problem
+
+
+def present(samplers: Iterable[Sampler]) -> tuple[list[Sampler], list[dict[str, str]]]:
+    """Those that this machine has, and of each of the others what it is and why it is missing."""
+    found, missing = [], []
+    for sampler in samplers:
+        try:
+            source(sampler)
+            found.append(sampler)
+        except Unavailable as problem:
+            missing.append({"what": sampler.name, "why": str(problem)})
+    return found, missing
 
 
 def sample(
@@ -114,6 +148,8 @@ def sample(
     if solver == "lgs":
         learned = {} if diagonal is None else {"diagonal": diagonal}
         samples = lgs.sample(counted, start, sigmas, options, noise=noise, **learned)
+    elif solver == RIVAL:
+        samples = rivals.sample(options["rival"], counted, start, sigmas, noise)
     else:
         own = {"noise_sampler": noise} if solver in _OWN_NOISE else {}
         samples = getattr(k_diffusion(), solver)(counted, start, sigmas, disable=True, **own, **options)
@@ -148,14 +184,3 @@ def evaluations(solver: str, options: Mapping[str, Any], sigmas: Tensor) -> floa
 
     learned = diagonal if options.get("covariance") == "diagonal-learned" else None
     return sample(solver, options, denoise, sigmas, noise, learned)[1]
-
-
-def k_diffusion() -> ModuleType:
-    """``k_diffusion.sampling``, without the package's own ``__init__``.
-
-    That imports training and evaluation, and with them a dozen packages that sampling has no use for. So
-    the package is entered into `sys.modules` as it is before its ``__init__`` runs.
-    """
-    if "k_diffusion" not in sys.modules:
-        sys.modules["k_diffusion"] = importlib.util.module_from_spec(importlib.util.find_spec("k_diffusion"))
-    return importlib.import_module("k_diffusion.sampling")

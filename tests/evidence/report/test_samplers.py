@@ -10,7 +10,8 @@ import torch
 
 import lgs
 from evidence.demo import job
-from evidence.report.samplers import FAMILIES, SAMPLERS, evaluations, karras_sigmas, sample
+from evidence.report.samplers import FAMILIES, RIVAL, SAMPLERS, evaluations, karras_sigmas, present, sample, source
+from evidence.rivals import RIVALS
 
 SIGMAS = karras_sigmas(6, 20.0, 0.03)
 BY_ID = {sampler.id: sampler for sampler in SAMPLERS}
@@ -58,6 +59,35 @@ def run(id, sigmas=SIGMAS, denoise=gaussian, seed=0, n=3):
 def test_ids_are_different_and_families_known():
     assert len(BY_ID) == len(SAMPLERS) == len({sampler.name for sampler in SAMPLERS})
     assert {sampler.family for sampler in SAMPLERS} == set(FAMILIES)
+
+
+def test_every_rival_has_one_row():
+    taken = [s.options["rival"] if s.solver == RIVAL else s.solver for s in SAMPLERS if s.solver != "lgs"]
+
+    assert len(taken) == len(RIVALS)
+    assert {id for id, rival in RIVALS.items() if {id, rival.k_diffusion} & set(taken)} == set(RIVALS)
+
+
+def test_a_row_says_where_its_sampler_comes_from(monkeypatch):
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+
+    assert source(BY_ID["lgs"]).startswith("lgs 0.")
+    assert source(BY_ID["dpmpp-2m"]).startswith("k-diffusion 0.")
+    assert source(BY_ID["uni-pc-bh2"]).startswith("diffusers 0.")
+    found, missing = present(BY_ID[id] for id in ("lgs", "deis", "er-sde"))
+    assert [sampler.id for sampler in found] == ["lgs", "deis"]
+    [gone] = missing
+    assert gone["what"] == "ER-SDE" and "set COMFYUI_PATH" in gone["why"]
+
+
+def test_a_rival_starts_from_the_same_noise_and_is_counted(monkeypatch):
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    seen = []
+
+    _, count = run("uni-pc-bh2", denoise=lambda x, sigma: seen.append(x) or gaussian(x, sigma))
+
+    torch.testing.assert_close(seen[0], noise(3, 1, 8, 8)() * SIGMAS[0], rtol=1e-6, atol=0)
+    assert count == evaluations(RIVAL, {"rival": "uni_pc_bh2"}, SIGMAS) == 6
 
 
 @pytest.mark.parametrize("id", EVALUATIONS)

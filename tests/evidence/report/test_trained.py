@@ -67,6 +67,21 @@ def test_a_model_that_is_told_nothing_is_not_asked_what_it_drew():
     assert compared._table({"name": "Any digit", "real": one["groups"]}, [one]).rows[0][-2:] == ("", "")
 
 
+def test_a_rival_is_measured_where_there_is_one_and_named_where_not(tmp_path, small, monkeypatch):
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    plan = dataclasses.replace(PLAN, steps=(3, 4), samplers=("ddim", "uni-pc-bh2", "er-sde"), most_of_rivals=3)
+    monkeypatch.setattr(trained, "FULL", plan)
+
+    found = trained.measure(Run(tmp_path))
+
+    assert [(row["id"], row["steps"]) for row in found["rows"]] == [("ddim", 3), ("uni-pc-bh2", 3), ("ddim", 4)]
+    assert [row["source"].split()[0] for row in found["rows"]] == ["k-diffusion", "diffusers", "k-diffusion"]
+    [missing] = found["missing"]
+    assert missing["what"] == "ER-SDE"
+    labels = [cells[0] for cells in trained.show(found, tmp_path).tables[0].rows]
+    assert labels[0] == "DDIM" and labels[1].startswith("UniPC, B₂ (diffusers 0.")
+
+
 def test_numbers_are_plain_data(measured):
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 

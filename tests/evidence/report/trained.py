@@ -31,7 +31,7 @@ from lgs.digits import UNLABELLED, Digits, DigitUNet
 from .compared import show
 from .metrics import METRICS, Reference
 from .run import Numbers, Run, Section, Unavailable, digest, libraries
-from .samplers import SAMPLERS, Sampler, evaluations, karras_sigmas, sample
+from .samplers import RIVAL, SAMPLERS, Sampler, evaluations, karras_sigmas, present, sample, source
 
 BATCH = 100
 """Samples that are drawn at once."""
@@ -83,6 +83,8 @@ class Plan:
     groups: int
     size: int
     """Samples in a group."""
+    most_of_rivals: int = 20
+    """Steps up to which the rows with `RIVAL` are measured: what they are for, and with more they would be dear."""
 
 
 FULL = Plan(tuple(MODELS), (3, 5, 10, 20, 50, 100), tuple(sampler.id for sampler in SAMPLERS), groups=5, size=1000)
@@ -92,7 +94,8 @@ QUICK = Plan(("digits",), (3, 5), ("lanczos-k1", "isotropic", "ddim", "dpmpp-2m"
 def measure(run: Run) -> Numbers:
     """Each of `METRICS` for each data set, number of steps and sampler, a value for each group."""
     plan = QUICK if run.quick else FULL
-    numbers: Numbers = {"size": plan.size, "data": {}, "rows": [], "missing": []}
+    samplers, missing = present(sampler for sampler in SAMPLERS if sampler.id in plan.samplers)
+    numbers: Numbers = {"size": plan.size, "data": {}, "rows": [], "missing": missing}
     units: list[_Unit] = []
     for data in plan.data:
         try:
@@ -100,7 +103,7 @@ def measure(run: Run) -> Numbers:
         except Unavailable as problem:
             numbers["missing"].append({"what": MODELS[data].name, "why": str(problem)})
             continue
-        for sampler in (sampler for sampler in SAMPLERS if sampler.id in plan.samplers):
+        for sampler in samplers:
             try:
                 units += _units(plan, data, sampler)
             except Unavailable as problem:
@@ -135,12 +138,15 @@ def fingerprint_of(data: str, sampler: Sampler) -> str:
         files.append(model.diagonal)
     if sampler.solver == "lgs":
         files += libraries()
-    return digest(*files)
+    # Of another version another sampler.
+    return f"{digest(*files)} {source(sampler)}" if sampler.solver == RIVAL else digest(*files)
 
 
 def _units(plan: Plan, data: str, sampler: Sampler) -> list[_Unit]:
     model, fingerprint, units = MODELS[data], fingerprint_of(data, sampler), []
     for steps in plan.steps:
+        if sampler.solver == RIVAL and steps > plan.most_of_rivals:
+            continue
         batches = plan.size / BATCH
         cost = batches * evaluations(sampler.solver, sampler.options, model.sigmas(steps))
         for group in range(plan.groups):
@@ -183,6 +189,7 @@ def _row(unit: _Unit, evaluations: float) -> dict[str, Any]:
         "id": sampler.id,
         "name": sampler.name,
         "family": sampler.family,
+        "source": source(sampler),
         "evaluations": evaluations,
         "groups": {metric: [] for metric in METRICS},
     }

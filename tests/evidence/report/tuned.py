@@ -8,7 +8,8 @@ anew and measured against the other half of the held-out pictures, beside what o
 has not been chosen for. All but the node's defaults: that was chosen by hand with rounds of this in sight.
 
 The factor is Karras et al.'s S_noise (arXiv 2206.00364, section 4), above 1 since a trained denoiser takes away a
-little too much noise. k-diffusion's stochastic samplers have it too, and it is tuned for them in the same way.
+little too much noise. k-diffusion's stochastic samplers have it too, and it is tuned for them in the same way; the
+other rivals are as they come.
 """
 
 from __future__ import annotations
@@ -24,10 +25,22 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
-from .compared import COLOURS, verdict
+from .compared import COLOURS, named, verdict
 from .metrics import METRICS, mean_and_error
 from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable
-from .samplers import DETERMINISTIC, FULL, SAMPLERS, SHIPPED, STOCHASTIC, Sampler, covariance, evaluations
+from .samplers import (
+    DETERMINISTIC,
+    FULL,
+    RIVAL,
+    SAMPLERS,
+    SHIPPED,
+    STOCHASTIC,
+    Sampler,
+    covariance,
+    evaluations,
+    present,
+    source,
+)
 from .trained import FULL as TRAINED
 from .trained import MODELS, data_set, fingerprint_of, measured_group
 
@@ -113,7 +126,8 @@ def steps_within(data: str, sampler: Sampler, budget: int) -> int | None:
 def measure(run: Run) -> Numbers:
     """``chosen``: a setting for each data set and budget, and one for all; ``rows``: `METRICS` of what is compared."""
     plan = QUICK_PLAN if run.quick else FULL_PLAN
-    numbers: Numbers = {"size": plan.size, "data": {}, "tried": [], "rows": [], "missing": []}
+    rivals, missing = present(RIVALS)
+    numbers: Numbers = {"size": plan.size, "data": {}, "tried": [], "rows": [], "missing": missing}
     for data in plan.data:
         try:
             wanted = dataclasses.replace(TRAINED, groups=plan.groups, size=plan.size)
@@ -144,7 +158,7 @@ def measure(run: Run) -> Numbers:
     for (data, budget), choice in zip(cases, numbers["chosen"], strict=True):
         own = [known[id] for id in dict.fromkeys([choice["id"], for_all[0], SHIPPED.id])]
         louder = rivals_with_their_noise(run, plan, data, budget)
-        numbers["rows"] += reported(run, plan, data, budget, [*own, *RIVALS, *louder])
+        numbers["rows"] += reported(run, plan, data, budget, [*own, *rivals, *louder])
         run.so_far(numbers)
     return numbers
 
@@ -167,10 +181,13 @@ def tuned(run: Run, data: str, budget: int, tried: list[Sampler], size: int) -> 
 
 
 def rivals_with_their_noise(run: Run, plan: Plan, data: str, budget: int) -> list[Sampler]:
-    """The stochastic rivals, each with the factor on its noise that does best on the half for tuning, if not 1."""
+    """k-diffusion's stochastic samplers, with the factor on their noise that does best on the half for tuning.
+
+    If that is not 1.
+    """
     size, factors, _ = plan.rounds[-1]
     louder = []
-    for rival in (rival for rival in RIVALS if rival.family == STOCHASTIC):
+    for rival in (rival for rival in RIVALS if rival.family == STOCHASTIC and rival.solver != RIVAL):
         tried = {setting.id: setting for setting in (scaled(rival, factor) for factor in factors)}
         scores = tuned(run, data, budget, list(tried.values()), size)
         if scores and min(scores, key=scores.get) != rival.id:
@@ -203,6 +220,7 @@ def reported(run: Run, plan: Plan, data: str, budget: int, samplers: list[Sample
                 "id": sampler.id,
                 "name": sampler.name,
                 "family": sampler.family,
+                "source": source(sampler),
                 "steps": steps,
                 "evaluations": groups[0]["evaluations"],
                 "groups": {
@@ -273,7 +291,7 @@ def table(numbers: Numbers) -> Table:
         (
             numbers["data"][row["data"]]["name"],
             f"{row['budget']}",
-            row["name"],
+            named(row),
             f"{row['steps']}",
             f"{row['evaluations']:g}",
             *(cell(row["groups"][metric]) for metric in METRICS),
@@ -288,7 +306,8 @@ def draw(numbers: Numbers, file: Path) -> None:
     cases = [(case["data"], case["budget"]) for case in numbers["chosen"]]
     columns = min(2, len(cases))
     rows_of_panels = math.ceil(len(cases) / columns)
-    canvas = Canvas(figsize=(6.5 * columns, 3.4 * rows_of_panels), layout="constrained")
+    most = max(sum((row["data"], row["budget"]) == case for row in numbers["rows"]) for case in cases)
+    canvas = Canvas(figsize=(6.5 * columns, max(3.4, 0.22 * most) * rows_of_panels), layout="constrained")
     panels = canvas.subplots(rows_of_panels, columns, squeeze=False).flatten()
     for panel in panels[len(cases) :]:
         panel.set_visible(False)
