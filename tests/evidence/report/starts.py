@@ -58,6 +58,11 @@ WORDS = {
 PICTURES = {"from": "pictures", "rank": 64, "count": 4000}
 MODEL = {"from": "model", "evaluations": 64, "rank": 32}
 STARTS: dict[str, dict[str, Any] | None] = {"none": None, "pictures": PICTURES, "model": MODEL}
+QUICK_STARTS: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "pictures": {"from": "pictures", "rank": 4, "count": 20},
+    "model": {"from": "model", "evaluations": 8, "rank": 4},
+}
 ALLOWANCES = (0.03, 0.1, 0.3, 1.0)
 
 FULL = {"groups": 5, "size": 400}
@@ -90,6 +95,7 @@ def measure(run: Run) -> Numbers:
     folder = run.out / ("beds-quick" if run.quick else "beds")
     which = ("digits",) if run.quick else BEDS
     budgets, solvers = ((5,), [TOLD]) if run.quick else (BUDGETS, list(SOLVERS))
+    starts = QUICK_STARTS if run.quick else STARTS
     numbers: Numbers = {"size": plan["size"], "beds": {}, "rows": [], "varied": [], "allowed": [], "missing": []}
     units: list[tuple[str, dict[str, Any]]] = []
     for solver in [solver for solver in solvers if solver in rivals.RIVALS]:
@@ -106,14 +112,14 @@ def measure(run: Run) -> Numbers:
             continue
         numbers["beds"][id] = beds.about(beds.bed(id, str(folder)))
         common = {"bed": id, "folder": str(folder), "size": plan["size"], "fingerprint": fingerprint}
-        for group, budget, solver, start in itertools.product(range(plan["groups"]), budgets, solvers, STARTS):
-            units.append(
-                ("rows", common | {"solver": solver, "budget": budget, "start": STARTS[start], "group": group})
-            )
-        if id == "cifar" or run.quick:
-            for name, group in itertools.product(variations(), range(1 if run.quick else 2)):
-                for varied in variations()[name][: 1 if run.quick else None]:
-                    units.append(("varied", common | {"solver": TOLD, "budget": 5, "group": group} | varied))
+        for group, budget, solver, start in itertools.product(range(plan["groups"]), budgets, solvers, starts):
+            given = {"solver": solver, "budget": budget, "start": starts[start], "group": group}
+            units.append(("rows", common | given))
+        if id == "cifar":
+            for (name, cases), group in itertools.product(variations().items(), range(2)):
+                for varied in cases:
+                    given = {"solver": TOLD, "budget": 5, "group": group, "what": name}
+                    units.append(("varied", common | given | varied))
         if id in ("cifar", "digits") and not run.quick:
             for allowed, budget, start in itertools.product(ALLOWANCES, budgets, (PICTURES, MODEL)):
                 start = start | {"allowed": allowed}
@@ -130,7 +136,8 @@ def measure(run: Run) -> Numbers:
         if key not in found:
             found[key] = case | {"groups": {}, "evaluations": [], "levels": []}
             numbers[kind].append(found[key])
-        metrics = run.cached(measured_group)(**unit, version=version)
+        given = {name: value for name, value in unit.items() if name != "what"}
+        metrics = run.cached(measured_group)(**given, version=version)
         for name, value in metrics.pop("about").items():
             found[key][name].append(value)
         for metric, value in metrics.items():
@@ -340,7 +347,7 @@ def _varied(numbers: Numbers) -> Table:
     ]
     return Table(
         f"CIFAR-10, five evaluations of {SOLVERS[TOLD]}: what the start depends on",
-        ("start", "σ'", *WORDS.values()),
+        ("varied", "start", "σ'", *WORDS.values()),
         cells,
     )
 

@@ -84,7 +84,7 @@ class Plan:
     size: int
     """Samples in a group."""
     most_of_rivals: int = 20
-    """Steps up to which what `evidence.rivals` adds is measured: beyond, all solvers come to the same."""
+    """Steps up to which the rows with `RIVAL` are measured: what they are for, and with more they would be dear."""
 
 
 FULL = Plan(tuple(MODELS), (3, 5, 10, 20, 50, 100), tuple(sampler.id for sampler in SAMPLERS), groups=5, size=1000)
