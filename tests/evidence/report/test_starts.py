@@ -1,0 +1,87 @@
+"""The beds for starts, and what is said of what was measured there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evidence.report import beds, starts
+from lgs.starts import MixturePrior
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a law of digits of random numbers in the place of the fitted one."""
+    folder = tmp_path_factory.mktemp("beds")
+    # A seed that no noise has, or the noise would be the means again.
+    generator = torch.Generator().manual_seed(987_654_321)
+    normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    MixturePrior(
+        torch.tensor([0.5, 0.5]),
+        0.3 * normal(2, 1, 32, 32) - 0.7,
+        torch.linalg.qr(normal(2, 1024, 3)).Q.reshape(2, 1, 32, 32, 3),
+        torch.tensor([[9.0, 4.0, 1.0], [16.0, 4.0, 1.0]]),
+        torch.tensor([0.02, 0.01]),
+    ).save(folder / "digits-law.safetensors")
+    return str(folder)
+
+
+def test_exact_samples_of_a_law_are_near_it_and_noise_is_not(folder):
+    bed = beds.bed("digits-law", folder)
+    labels = torch.zeros(300).long()
+
+    exact = bed.distances(bed.pictures(None, 300, 1), labels)["truth"]
+    noise = bed.distances(torch.randn(300, *bed.shape), labels)["truth"]
+
+    assert 0 <= exact < 0.2 * noise
+    x = bed.pictures(None, 4, 2)
+    assert (bed.denoiser(labels[:4])(x, torch.full((4,), 0.01)) - x).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("solver", ["sample_dpmpp_2m", "sample_heun", "lgs"])
+def test_a_start_makes_up_for_steps_on_a_law(folder, solver):
+    given = {"bed": "digits-law", "folder": folder, "solver": solver, "budget": 5, "group": 0, "size": 200}
+    given |= {"fingerprint": "", "version": ""}
+
+    without = starts.measured_group(start=None, **given)
+    start = {"from": "pictures", "rank": 8, "count": 500}
+    with_one = starts.measured_group(start=start, **given)
+    from_model = starts.measured_group(start={"from": "model", "evaluations": 64, "rank": 8}, **given)
+
+    assert with_one["about"]["evaluations"] == without["about"]["evaluations"] <= 5
+    assert with_one["truth"] < without["truth"] and from_model["truth"] < without["truth"]
+    [level] = with_one["about"]["levels"]
+    assert 0 < level < 20.0 and without["about"]["levels"] == [None]
+    again = starts.measured_group(start=start | {"level": 6.0}, **given)
+    assert again["about"]["levels"] == [6.0]
+
+
+def test_steps_fit_the_evaluations():
+    assert {solver: starts.steps_within(solver, 7) for solver in ("sample_dpmpp_2m", "sample_heun", "ipndm")} == {
+        "sample_dpmpp_2m": 7,
+        "sample_heun": 4,
+        "ipndm": 7,
+    }
+    assert 2 <= starts.steps_within("lgs", 7) <= 7
+
+
+def test_the_page_says_what_a_start_brought(tmp_path):
+    def row(start, values):
+        return {
+            "bed": "cifar", "solver": starts.TOLD, "budget": 5, "start": start, "evaluations": [5.0] * 3,
+            "levels": [[None if start is None else 5.0]] * 3, "groups": {"truth": values, "converged": values},
+        }  # fmt: skip
+
+    measured = [(None, [10.0, 10.1, 9.9]), (starts.PICTURES, [7.0, 7.1, 6.9]), (starts.MODEL, [10.1, 10.0, 9.9])]
+    numbers = {
+        "size": 400,
+        "beds": {"cifar": {"name": "CIFAR-10"}},
+        "rows": [*(row(*of) for of in measured)],
+        "varied": [], "allowed": [], "missing": [{"what": "iPNDM", "why": "no checkout"}],
+    }  # fmt: skip
+
+    found = starts.show(numbers, tmp_path)
+
+    assert "without, 7.000 ± 0.058 from pictures (nearer), 10.000 ± 0.058 from the model (level)" in found.sentences[0]
+    assert found.sentences[-1] == "Missing: iPNDM: no checkout."
+    assert [cells[3] for cells in found.tables[0].rows] == ["", "5", "5"]
