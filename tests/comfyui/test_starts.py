@@ -324,19 +324,31 @@ def test_a_name_that_is_none_is_refused(comfy: Client, server: ComfyServer, exam
     assert not list((server.folder / "models").rglob("*.safetensors"))
 
 
-def test_stopped_it_leaves_nothing(comfy: Client, example: dict, starts: Path):
-    stopped = []
+def test_stopped_it_leaves_no_start_and_goes_on_where_it_was(comfy: Client, example: dict, starts: Path):
+    begun, stopped = [], []
 
     def stop(run: Run, kind: str) -> None:
         if kind == "progress" and run.executing == FIT and not stopped:
-            comfy.interrupt()
-            stopped.append(time.monotonic())
+            begun.append(run.progress[-1]["value"])
+            if len(begun) == 3:
+                comfy.interrupt()
+                stopped.append(time.monotonic())
 
     run = comfy.run(fitting(example, evaluations=20000), stop)
     assert run.outcome == "execution_interrupted"
     assert time.monotonic() - stopped[0] < 3
-    assert not starts.exists() or not list(starts.iterdir())
+    [left] = starts.iterdir()
+    assert left.name.startswith(".") and left.suffix == ".unfinished"
+    assert offered(comfy) == ["bundled digits"]
+    first = begun[0]
+    begun.clear(), stopped.clear()
+
+    assert comfy.run(fitting(example, evaluations=20000), stop).outcome == "execution_interrupted"
+    assert begun[0] > 2 * first, "it begins after what it has"
+
+    # Other settings are another fit.
     assert fitted(comfy, fitting(example, evaluations=4), starts)
+    assert [file for file in starts.iterdir() if file.suffix not in (".unfinished", ".safetensors")] == []
 
 
 # Loading

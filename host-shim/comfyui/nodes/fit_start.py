@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from comfy.model_management import intermediate_device, throw_exception_if_processing_interrupted
@@ -21,7 +22,7 @@ from ..host.guided_model import denoiser, refuse_reused_answers
 from ..lgs.starts import Divergence, GaussianPrior, divergence
 from .pictures import encoded, files_of, in_models_space, read
 from .schema import node_schema
-from .start_files import complaint_of_name, place_of
+from .start_files import Work, complaint_of_name
 from .start_words import in_words, pictured, projected
 
 FLOW_LEVEL = 0.97
@@ -94,7 +95,12 @@ class LGSFitStart(io.ComfyNode):
             ]
             count, bar = sum(given), ProgressBar(sum(given) + most)
             stream = _latents(guider, latents, images, files, vae)
-            start = GaussianPrior.fit(stream, rank or None, about=about, progress=bar.update_absolute)
+            work = Work(name, (about, rank, _known_by(latents), _known_by(images), [_known_by(file) for file in files]))
+            start = work.fitted_before() or work.fitted(
+                GaussianPrior.fit(
+                    stream, rank or None, about=about, progress=bar.update_absolute, resume=work.unfinished
+                )
+            )
             empty = torch.zeros(1, *start.shape)
         elif latent_image is None:
             raise lgs.InvalidArgument(
@@ -104,21 +110,26 @@ class LGSFitStart(io.ComfyNode):
         else:
             count, bar = evaluations, ProgressBar(evaluations + most)
             empty = _emptied(patcher, latent_image["samples"])
+            work = Work(name, (about, rank, evaluations, tuple(empty.shape)))
+            start = work.fitted_before()
 
         def fit(denoise: Denoiser, sigma: float, batch: int) -> GaussianPrior:
             # On the CPU, so that a seed is the same noise everywhere.
             generator, process = torch.Generator().manual_seed(seed), about["process"]
-            fitted = start or GaussianPrior.from_model(
-                denoise,
-                tuple(empty.shape[1:]),
-                sigma,
-                rank or None,
-                evaluations=evaluations,
-                batch=batch,
-                process=process,
-                generator=generator,
-                about=about,
-                progress=bar.update_absolute,
+            fitted = start or work.fitted(
+                GaussianPrior.from_model(
+                    denoise,
+                    tuple(empty.shape[1:]),
+                    sigma,
+                    rank or None,
+                    evaluations=evaluations,
+                    batch=batch,
+                    process=process,
+                    generator=generator,
+                    about=about,
+                    progress=bar.update_absolute,
+                    resume=work.unfinished,
+                )
             )
             told = divergence(
                 fitted,
@@ -144,11 +155,20 @@ class LGSFitStart(io.ComfyNode):
             return pictures.reshape(-1, *pictures.shape[-3:])[:1]
 
         image = pictured(start, shown)
-        file = place_of(name)
         throw_exception_if_processing_interrupted()
-        start.save(file)
-        text = f"{in_words(start)}\nKept as {file.parent.name}/{file.name}, for Load LGS Start."
+        work.done(start)
+        text = f"{in_words(start)}\nKept as {work.file.parent.name}/{work.file.name}, for Load LGS Start."
         return io.NodeOutput(start, image, text, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _known_by(given: dict | Tensor | Path | None) -> object:
+    """What tells the pictures of one fit from those of another."""
+    if given is None:
+        return None
+    if isinstance(given, Path):
+        return given.name, given.stat().st_mtime_ns, given.stat().st_size
+    tensor = given["samples"] if isinstance(given, dict) else given
+    return tuple(tensor.shape), tensor.double().sum().item(), tensor.double().square().sum().item()
 
 
 def _latents(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -66,3 +67,26 @@ def place_of(name: str) -> Path:
     folder = Path(folder_paths.get_folder_paths(KIND)[0])
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.safetensors"
+
+
+class Work:
+    """What a fit that was stopped has done, in hidden files beside its start: one for each set of settings."""
+
+    def __init__(self, name: str, settings: object):
+        self.file = place_of(name)
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        self.unfinished = self.file.with_name(f".{name}.{digest}.unfinished")
+        self._fitted = self.file.with_name(f".{name}.{digest}.fitted")
+
+    def fitted_before(self) -> lgs.GaussianPrior | None:
+        """The start of a fit that was stopped once it was fitted, before it was compared with the model."""
+        return lgs.GaussianPrior.load(self._fitted) if self._fitted.exists() else None
+
+    def fitted(self, start: lgs.GaussianPrior) -> lgs.GaussianPrior:
+        start.save(self._fitted)
+        return start
+
+    def done(self, start: lgs.GaussianPrior) -> None:
+        """Keeps the start, and nothing else."""
+        start.save(self.file)
+        self._fitted.unlink(missing_ok=True)
