@@ -536,6 +536,22 @@ def test_behind_a_mask_it_is_taken_given_what_is_kept(
     torch.testing.assert_close(saved[..., :4], torch.ones(2, 4, 8, 4), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("architecture", "level", "sigma"), [("unet", 2.0, 2.0), ("flux", 2.0, 2 / 3)])
+def test_behind_a_mask_pure_noise_begins_with_the_law_given_what_is_kept(
+    comfy: Client, server: ComfyServer, example: dict, starts: Path, architecture: str, level: float, sigma: float
+):
+    process = "flow" if architecture == "flux" else "ve"
+    prior = make_start(starts, TINY_SHAPE, process=process)
+    graph = with_node(tiny(example, architecture), "50", "LGSTestOnes", channels=4)
+    succeeded(comfy.run(recorded(started(masked(graph, ["50", 0]), sigma=level))))
+    got, noise = given(server), host_noise(9, 2, 4, 8, 8)
+    laws = prior.given(got["latent"], got["mask"])
+    expected = torch.cat([law.begin(noise[i : i + 1], sigma, process) for i, law in enumerate(laws)])
+    torch.testing.assert_close(got["x"][..., 4:], expected[..., 4:], rtol=1e-4, atol=1e-4)
+    known = ((1 - sigma) if process == "flow" else 1.0) * got["latent"] + sigma * noise
+    torch.testing.assert_close(got["x"][..., :4], known[..., :4], rtol=1e-4, atol=1e-4)
+
+
 def test_a_flow_with_noise_of_another_size(comfy: Client, server: ComfyServer, example: dict, starts: Path):
     """x = (1 - sigma) x_0 + 3 sigma noise is, scaled, a flow at another level."""
     prior = make_start(starts, TINY_SHAPE, process="flow")

@@ -68,10 +68,10 @@ class StartedSampler(Sampler):
         rest = sigmas[skipped:]
 
         free = mask_at(rest, denoise_mask, noise, model_wrap, extra_args)
-        if free is None and not torch.count_nonzero(latent):
-            x = begun(self.start, noise, float(rest[0]), model_sampling)
+        scaled = self.inner.max_denoise(model_wrap, sigmas)
+        if (free is None and not torch.count_nonzero(latent)) or (free is not None and scaled):
+            x = begun(self.start, noise, float(rest[0]), model_sampling, latent, free)
         else:
-            scaled = self.inner.max_denoise(model_wrap, sigmas)
             x = model_sampling.noise_scaling(sigmas[0], noise, latent, scaled)
             x = teleported(self.start, x, float(sigmas[0]), float(rest[0]), model_sampling, latent, free)
         if len(rest) == 1:
@@ -112,12 +112,15 @@ def mask_at(
     return None if bool((free == 1).all()) else free
 
 
-def begun(start: Start, noise: Tensor, sigma: float, model_sampling: object) -> Tensor:
-    """x at ``sigma`` from nothing but noise. Not by way of the host's own x at the highest level, which is noise alone
-    and lacks the mean of the pictures."""
+def begun(
+    start: Start, noise: Tensor, sigma: float, model_sampling: object, latent: Tensor, free: Tensor | None
+) -> Tensor:
+    """x at ``sigma`` from nothing but noise, given what of ``latent`` is known where ``free`` is 0. Not by way of the
+    host's own x at the highest level, which is noise alone and lacks the mean of the pictures."""
     process = forward_process(model_sampling)
     level, size = of_unit_noise(sigma, model_sampling)
-    return size * start.begin(noise, level, process)
+    items = [law.begin(noise[part], level, process) for law, part in laws(start, latent, free)]
+    return size * torch.cat(items)
 
 
 def teleported(
@@ -132,19 +135,21 @@ def teleported(
     """x at ``sigma_next``, given what of ``latent`` is known where ``free`` is 0."""
     process = forward_process(model_sampling)
     (level, size), (level_next, size_next) = (of_unit_noise(s, model_sampling) for s in (sigma, sigma_next))
-    x = x / size
+    items = [law.teleport(x[part] / size, level, level_next, process) for law, part in laws(start, latent, free)]
+    return size_next * torch.cat(items)
+
+
+def laws(start: Start, latent: Tensor, free: Tensor | None) -> list[tuple[Start, slice]]:
+    """The law of each part of the batch: one for all, or behind a mask one for each item."""
     if free is None:
-        return size_next * start.teleport(x, level, level_next, process)
+        return [(start, slice(None))]
     if not hasattr(start, "given"):
         raise lgs.Error(
             f"start: expected one that can take a part of the picture as known, got one of the family {start.family}, "
             "which cannot. Remove the mask, or fit a Gaussian start."
         )
     given = start.given(latent, (free > 0).to(latent.dtype))
-    if not isinstance(given, (list, tuple)):
-        return size_next * given.teleport(x, level, level_next, process)
-    items = [one.teleport(x[i : i + 1], level, level_next, process) for i, one in enumerate(given)]
-    return size_next * torch.cat(items)
+    return [(law, slice(item, item + 1)) for item, law in enumerate(given)]
 
 
 def of_unit_noise(sigma: float, model_sampling: object) -> tuple[float, float]:
