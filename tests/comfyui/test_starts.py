@@ -709,17 +709,17 @@ def test_another_prompt_is_warned_of_once_a_run(comfy: Client, server: ComfyServ
         assert server.log_text().removeprefix(before).count(WARNING) == times, (digits, cfg)
 
 
-def test_a_mask_needs_a_start_that_can_be_conditioned(comfy: Client, example: dict, starts: Path):
+def test_a_mixture_is_conditioned_behind_a_mask(comfy: Client, server: ComfyServer, example: dict, starts: Path):
     starts.mkdir(parents=True)
     pictures = torch.randn(60, *TINY_SHAPE, generator=torch.Generator().manual_seed(0))
     mixture = lgs.starts.MixturePrior.fit(pictures, 2, 3, rounds=1, about={"process": "ve"})
     mixture.save(starts / "a start.safetensors")
-    graph = started(tiny(example, "unet"), sigma=4.0)
-    succeeded(comfy.run(graph))
-    message = refusal(comfy, masked(graph, [MODEL, 2]))
-    if hasattr(mixture, "given"):
-        pytest.skip("a mixture can be conditioned now")
-    assert "expected one that can take a part of the picture as known" in message
+    graph = with_node(tiny(example, "unet"), "50", "LGSTestOnes", channels=4)
+    succeeded(comfy.run(recorded(started(masked(graph, ["50", 0]), sigma=2.0))))
+    got, noise = given(server), host_noise(9, 2, 4, 8, 8)
+    laws = mixture.given(got["latent"], got["mask"])
+    expected = torch.cat([law.begin(noise[i : i + 1], 2.0) for i, law in enumerate(laws)])
+    torch.testing.assert_close(got["x"][..., 4:], expected[..., 4:], rtol=1e-3, atol=1e-3)
 
 
 def test_the_bundled_start(comfy: Client, example: dict):

@@ -277,22 +277,12 @@ class GaussianPrior(Start):
         is not; ``rest`` is left there, as everywhere. With x = m + W z + sqrt(rest) e, W = U (variances - rest)^(1/2),
         conditioned on the numbers that are known.
         """
-        rows = checked_items(known, self.shape).cpu().double()
-        try:
-            free = (check_tensor("mask", mask).cpu() > 0).expand(known.shape).flatten(1)
-        except RuntimeError as problem:
-            raise InvalidArgument(
-                f"mask: expected one that broadcasts to {tuple(known.shape)}, got {tuple(mask.shape)}"
-            ) from problem
-        mean, basis = self.mean.cpu().double().flatten(), self.basis.cpu().double().reshape(rows.shape[1], -1)
-        spread = (self.variances.cpu().double() - self.rest).clamp_min(0)
-        # Nothing is known exactly, or what the components do not span could not be.
-        rest = max(self.rest, 1e-6 * (self.rest + spread.max().item() if len(spread) else 1.0), 1e-12)
-        factor = basis * spread.sqrt()
+        rows, free = self._known(known, mask)
+        mean, factor, rest = self._factors()
         priors = []
         for row, open_ in zip(rows, free, strict=True):
             of_known, of_free = factor * ~open_[:, None], factor * open_[:, None]
-            precision = torch.eye(len(spread), dtype=torch.float64) + of_known.T @ of_known / rest
+            precision = torch.eye(factor.shape[1], dtype=torch.float64) + of_known.T @ of_known / rest
             values, vectors = torch.linalg.eigh(precision)
             cause = vectors @ ((vectors.T @ (of_known.T @ (row - mean))) / values) / rest
             centre = torch.where(open_, mean + of_free @ cause, row)
@@ -307,6 +297,20 @@ class GaussianPrior(Start):
             )
         return priors
 
+    def log_likelihood_of_known(self, known: Tensor, mask: Tensor) -> Tensor:
+        """Log density (batch,), in nats, of the numbers of ``known`` where ``mask`` is 0: see `given`."""
+        rows, free = self._known(known, mask)
+        mean, factor, rest = self._factors()
+        logs = []
+        for row, open_ in zip(rows, free, strict=True):
+            seen, of_known = (row - mean)[~open_], factor[~open_]
+            precision = torch.eye(factor.shape[1], dtype=torch.float64) + of_known.T @ of_known / rest
+            cause = torch.linalg.solve(precision, of_known.T @ seen) / rest
+            distance = (seen.square().sum() - seen @ (of_known @ cause)) / rest
+            volume = torch.logdet(precision) + len(seen) * math.log(2 * math.pi * rest)
+            logs.append(-0.5 * (distance + volume))
+        return torch.stack(logs)
+
     def save(self, file: str | PathLike[str]) -> None:
         """Writes it as safetensors, with ``about`` in its metadata."""
         rest = torch.tensor(self.rest, dtype=torch.float64)
@@ -317,6 +321,24 @@ class GaussianPrior(Start):
     def load(cls, file: str | PathLike[str]) -> GaussianPrior:
         """The prior of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind."""
         return files.read_as(cls, file)
+
+    def _known(self, known: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (batch, d) of ``known``, float64, and where each is free."""
+        rows = checked_items(known, self.shape).cpu().double()
+        try:
+            return rows, (check_tensor("mask", mask).cpu() > 0).expand(known.shape).flatten(1)
+        except RuntimeError as problem:
+            raise InvalidArgument(
+                f"mask: expected one that broadcasts to {tuple(known.shape)}, got {tuple(mask.shape)}"
+            ) from problem
+
+    def _factors(self) -> tuple[Tensor, Tensor, float]:
+        """m (d,), W = U (variances - rest)^(1/2) (d, r), and the rest, above 0: nothing is known exactly, or what the
+        components do not span could not be."""
+        mean, basis = self.mean.cpu().double().flatten(), self.basis.cpu().double().flatten(0, -2)
+        spread = (self.variances.cpu().double() - self.rest).clamp_min(0)
+        largest = self.rest + (spread.max().item() if len(spread) else 0.0)
+        return mean, basis * spread.sqrt(), max(self.rest, 1e-6 * largest, 1e-12)
 
     def _gaussians(self, x: Tensor) -> LowRankGaussians:
         """The one, on x's device and in its dtype."""

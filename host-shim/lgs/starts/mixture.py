@@ -15,6 +15,7 @@ from ..errors import InvalidArgument, InvalidType
 from . import files
 from .batches import checked_batches
 from .em import Expectation, clusters, maximised, principal
+from .gaussian import GaussianPrior
 from .low_rank import LowRankGaussians
 from .start import Start, checked_items, checked_levels, signal
 
@@ -176,6 +177,40 @@ class MixturePrior(Start):
         # Each item by itself: in a product of all at once its last bits would depend on how many they are.
         moved = torch.cat([_along_the_flow(gaussians, log_weights, row[None], s, s_next) for row in rows])
         return (alpha_next * moved).reshape(x.shape).to(x.dtype)
+
+    def given(self, known: Tensor, mask: Tensor) -> list[MixturePrior]:
+        """The law of the rest of a picture of which a part is known: for each item of ``known`` (batch, d...).
+
+        As `GaussianPrior.given` for each component, and weights by how likely each makes what is known.
+        """
+        r = self.variances.shape[1]
+        components = [
+            GaussianPrior(mean, basis, variances, rest.item(), self.about)
+            for mean, basis, variances, rest in zip(self.means, self.bases, self.variances, self.rests, strict=True)
+        ]
+        conditioned = [component.given(known, mask) for component in components]
+        logs = torch.stack([component.log_likelihood_of_known(known, mask) for component in components], dim=1)
+        weights = (self.weights.cpu().double().log() + logs).softmax(dim=1)
+        priors = []
+        for item, of_item in enumerate(zip(*conditioned, strict=True)):
+            # Columns of zeros, along which the variance is the rest's, stand for those that are missing.
+            missing = [r - len(one.variances) for one in of_item]
+            bases = [torch.nn.functional.pad(one.basis, (0, more)) for one, more in zip(of_item, missing, strict=True)]
+            variances = [
+                torch.cat([one.variances, one.variances.new_full((more,), one.rest)])
+                for one, more in zip(of_item, missing, strict=True)
+            ]
+            priors.append(
+                MixturePrior(
+                    weights[item],
+                    torch.stack([one.mean for one in of_item]),
+                    torch.stack(bases),
+                    torch.stack(variances),
+                    torch.tensor([one.rest for one in of_item]),
+                    of_item[0].about,
+                )
+            )
+        return priors
 
     def save(self, file: str | PathLike[str]) -> None:
         names = ("weights", "means", "bases", "variances", "rests")

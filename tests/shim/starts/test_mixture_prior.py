@@ -225,3 +225,34 @@ def test_identical_pictures_have_a_law_too():
     prior = MixturePrior.fit(torch.ones(30, 3, 4), components=1, rank=2)
 
     assert prior.log_likelihood(torch.ones(1, 3, 4), 1.0).isfinite().all()
+
+
+def test_given_a_part_of_the_picture_it_is_the_conditional_law():
+    """At points of the free part: p(free, known) / p(known) by dense Gaussians."""
+    prior = mixture(means=tensors()["means"] / 6)  # so near that what is known leaves more than one
+    known = prior.sample(2, torch.Generator().manual_seed(9))
+    mask = torch.zeros(1, 3, 1)
+    mask[:, 1:] = 1
+    free = mask.expand(SHAPE).flatten() > 0
+
+    conditioned = prior.given(known, mask)
+
+    others = prior.sample(5, torch.Generator().manual_seed(10)).flatten(1).double()
+    for item, found in zip(known.flatten(1).double(), conditioned, strict=True):
+        points = torch.where(free, others, item)
+        whole = torch.stack([math.log(w) + normal(m, c).log_prob(points) for w, m, c in dense(prior)]).logsumexp(0)
+        part = torch.stack(
+            [math.log(w) + normal(m[~free], c[~free][:, ~free]).log_prob(item[~free]) for w, m, c in dense(prior)]
+        ).logsumexp(0)
+        own = torch.stack(
+            [
+                math.log(max(w, 1e-300)) + normal(m[free], c[free][:, free]).log_prob(points[:, free])
+                for w, m, c in dense(found)
+            ]
+        ).logsumexp(0)
+        torch.testing.assert_close(own, whole - part, rtol=1e-4, atol=1e-3)
+        assert found.teleport(known[:1], 5.0, 2.0).shape == (1, *SHAPE)
+
+
+def normal(mean: Tensor, covariance: Tensor) -> torch.distributions.MultivariateNormal:
+    return torch.distributions.MultivariateNormal(mean, covariance)
