@@ -143,11 +143,6 @@ def laws(start: Start, latent: Tensor, free: Tensor | None) -> list[tuple[Start,
     """The law of each part of the batch: one for all, or behind a mask one for each item."""
     if free is None:
         return [(start, slice(None))]
-    if not hasattr(start, "given"):
-        raise lgs.Error(
-            f"start: expected one that can take a part of the picture as known, got one of the family {start.family}, "
-            "which cannot. Remove the mask, or fit a Gaussian start."
-        )
     given = start.given(latent, (free > 0).to(latent.dtype))
     return [(law, slice(item, item + 1)) for item, law in enumerate(given)]
 

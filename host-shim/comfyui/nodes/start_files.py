@@ -11,6 +11,7 @@ import folder_paths
 
 from .. import lgs
 from .load_diagonal import FOLDER, STARTS
+from .model_files import ModelFiles
 
 BUNDLED = {"bundled digits": Path(__file__).absolute().parents[1] / "models" / "digits-start.safetensors"}
 """By the name that the manifest gives it, which no file in the folder can have."""
@@ -28,25 +29,7 @@ for _folder in folder_paths.get_folder_paths(FOLDER):
 folder_paths.folder_names_and_paths[KIND] = (folder_paths.get_folder_paths(KIND), {".safetensors"})
 
 
-def choices() -> list[str]:
-    """What Load LGS Start offers: the bundled one, then the files of the folder, if there is one."""
-    # Not get_filename_list: its cache fails once the folder is gone.
-    files, *_ = folder_paths.get_filename_list_(KIND)
-    return [*BUNDLED, *files]
-
-
-def location(file: str) -> Path | None:
-    """Where the file of this name lies; None if there is none."""
-    found = BUNDLED.get(file) or folder_paths.get_full_path(KIND, file)
-    return None if found is None else Path(found)
-
-
-def complaint(file: str) -> str:
-    """A sentence about a name that is no file's."""
-    return (
-        f"expected one of {', '.join(choices())}, got {file!r}. Fit one with Fit LGS Start, put its file, with the "
-        f"ending .safetensors, into {' or '.join(folder_paths.get_folder_paths(KIND))}, or choose another."
-    )
+FILES = ModelFiles(KIND, BUNDLED, "Fit one with Fit LGS Start, put its file")
 
 
 def complaint_of_name(name: str) -> str | None:

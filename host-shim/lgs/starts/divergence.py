@@ -16,12 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .._arguments import Denoiser
 from ..errors import InvalidArgument
 from .levels import Divergence
-from .start import Start, checked_levels, signal
+from .start import Start, asked, checked_levels, signal
 
 LIMIT = 4.0
 """Nats from which on no more levels are asked for."""
@@ -62,10 +61,8 @@ def divergence(
         s = sigma / signal(sigma, process) / RATIO**number
         at = s / (1 + s) if process == "flow" else s
         x = start.begin(noise, at, process)
-        told = denoise(x.to(dtype), torch.full((items,), at, device=device, dtype=dtype))
-        if not isinstance(told, Tensor) or told.shape != x.shape or not told.isfinite().all():
-            raise InvalidArgument(f"denoise: expected a finite tensor of shape {tuple(x.shape)}, got others")
-        error = (told.detach().float() - start.denoised(x, at, process)).double().square().sum().item() / items
+        difference = asked(denoise, x, at, dtype).float() - start.denoised(x, at, process)
+        error = difference.double().square().sum().item() / items
         rate = error / s**2
         # The integral over log s by the trapezoidal rule; above the highest level the rate falls as s^-4.
         total += math.log(RATIO) * (rate + previous) / 2 if number else rate / 4

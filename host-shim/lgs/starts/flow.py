@@ -163,24 +163,6 @@ class FlowPrior(Start):
             )
         return FlowPrior(self.gaussian, self.architecture, self.flow, self.about, context.float())
 
-    def log_likelihood(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
-        alpha = signal(sigma, process)
-        if alpha == 0:
-            return -0.5 * (rows.square().sum(dim=1) + rows.shape[1] * math.log(2 * math.pi))
-        s = sigma / alpha
-        along, beside = self._parts(rows / alpha)
-        scales = (self.gaussian.variances.to(rows) + s**2).sqrt()
-        variance = self.gaussian.rest + s**2
-        d, r = rows.shape[1], len(scales)
-        of_rest = -0.5 * (beside.square().sum(dim=1) / variance + (d - r) * math.log(2 * math.pi * variance))
-        if s > self.architecture.levels[1]:
-            c = along / scales
-            of_flow = -0.5 * (c.square().sum(dim=1) + r * math.log(2 * math.pi))
-        else:
-            of_flow = self._law(s, len(rows), rows).log_prob(along / scales)
-        return of_flow - scales.log().sum() + of_rest - d * math.log(alpha)
-
     @torch.no_grad()
     def teleport(self, x: Tensor, sigma: float, sigma_next: float, process: str = "ve") -> Tensor:
         rows = checked_items(x, self.shape)
@@ -240,6 +222,22 @@ class FlowPrior(Start):
 
     def __repr__(self) -> str:
         return f"lgs.starts.FlowPrior(shape {tuple(self.shape)}, {self.architecture})"
+
+    def _mean(self) -> Tensor:
+        return self.gaussian.mean
+
+    def _log_density(self, rows: Tensor, s: float) -> Tensor:
+        along, beside = self._parts(rows)
+        scales = (self.gaussian.variances.to(rows) + s**2).sqrt()
+        variance = self.gaussian.rest + s**2
+        d, r = rows.shape[1], len(scales)
+        of_rest = -0.5 * (beside.square().sum(dim=1) / variance + (d - r) * math.log(2 * math.pi * variance))
+        c = along / scales
+        if s > self.architecture.levels[1]:
+            of_flow = -0.5 * (c.square().sum(dim=1) + r * math.log(2 * math.pi))
+        else:
+            of_flow = self._law(s, len(rows), rows).log_prob(c)
+        return of_flow - scales.log().sum() + of_rest
 
     def _architecture_text(self) -> str:
         return json.dumps(dataclasses.asdict(self.architecture))

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from .._arguments import Denoiser, check_number, check_tensor
 from .._ffi import start_calls
-from ..errors import InvalidArgument, InvalidType
+from ..errors import InvalidArgument
 from ..options import Options
 from . import files
+from .batches import checked_batch
 from .components import Components
 from .from_model import mean_of_data, variance_of_data
 from .low_rank import LowRankGaussians
-from .start import Start, checked_items, checked_levels, signal
+from .start import Start, asked, checked_items, checked_numbers
 from .unfinished import Unfinished
 
 LARGEST_RANK = 256
@@ -48,11 +49,7 @@ class GaussianPrior(Start):
         about: Mapping[str, str] | None = None,
     ):
         tensors = {"mean": mean, "basis": basis, "variances": variances}
-        for name, tensor in tensors.items():
-            if not check_tensor(name, tensor).is_floating_point():
-                raise InvalidType(f"{name}: expected a floating point tensor, got {tensor.dtype}")
-            if not tensor.isfinite().all():
-                raise InvalidArgument(f"{name}: expected finite numbers, got NaN or infinity")
+        checked_numbers(tensors)
         if variances.ndim != 1 or basis.shape != (*mean.shape, *variances.shape) or len(variances) > mean.numel():
             raise InvalidArgument(
                 "basis: expected shape (*mean.shape, len(variances)), at most as many columns as the mean has numbers, "
@@ -112,19 +109,8 @@ class GaussianPrior(Start):
 
         with unfinished.kept(state) as now_and_then:
             for batch in batches:
-                batch = check_tensor("images", batch)
-                if batch.ndim < 2 or not batch.is_floating_point():
-                    raise InvalidType(
-                        f"images: expected floating point tensors (n, d...), got {batch.dtype} {tuple(batch.shape)}"
-                    )
-                if shape is not None and batch.shape[1:] != shape:
-                    raise InvalidArgument(
-                        f"images: expected pictures of one size, got {tuple(shape)} and {tuple(batch.shape[1:])}; crop "
-                        "or scale them to one"
-                    )
+                batch = checked_batch(batch, shape)
                 shape = batch.shape[1:]
-                if not batch.isfinite().all():
-                    raise InvalidArgument("images: expected finite numbers, got NaN or infinity")
                 if components.count and shape.numel() != len(components.mean):
                     raise InvalidArgument(
                         f"resume: expected pictures of {len(components.mean)} numbers, as in the part that is known, "
@@ -217,12 +203,7 @@ class GaussianPrior(Start):
             for done in range(components.count, evaluations, batch):
                 n = min(batch, evaluations - done)
                 noise = torch.randn(n, *shape, device=device, generator=generator)
-                answers = denoise((sigma * noise).to(dtype), torch.full((n,), sigma, device=device, dtype=dtype))
-                if not isinstance(answers, Tensor) or answers.shape != (n, *shape) or not answers.isfinite().all():
-                    raise InvalidArgument(
-                        f"denoise: expected a finite tensor of shape {(n, *shape)}, got {_short(answers)}"
-                    )
-                components.update(answers.detach().flatten(1).cpu())
+                components.update(asked(denoise, sigma * noise, sigma, dtype).flatten(1).cpu())
                 snapshot = components.state(), generator.get_state()
                 if progress is not None:
                     progress(done + n)
@@ -253,30 +234,9 @@ class GaussianPrior(Start):
             rest=self.rest,
         )
 
-    def denoised(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        """E[x_0 | x] of x (batch, d...) at ``sigma``, in closed form; like x."""
-        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
-        alpha = signal(sigma, process)
-        if alpha == 0:
-            return self.mean.to(x).expand_as(x)
-        mean = self._gaussians(rows).posterior_mean(rows / alpha, sigma / alpha, rows.new_ones(len(rows), 1))
-        return mean.reshape(x.shape).to(x.dtype)
-
-    def log_likelihood(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
-        alpha = signal(sigma, process)
-        if alpha == 0:
-            return -0.5 * (rows.square().sum(dim=1) + rows.shape[1] * math.log(2 * math.pi))
-        density = self._gaussians(rows).log_density(rows / alpha, sigma / alpha)[:, 0]
-        return density - rows.shape[1] * math.log(alpha)
-
     def given(self, known: Tensor, mask: Tensor) -> list[GaussianPrior]:
-        """The law of the rest of a picture of which a part is known: for each item of ``known`` (batch, d...).
-
-        ``mask``, which broadcasts to ``known``, is above 0 where the picture is free. The mean is ``known`` where it
-        is not; ``rest`` is left there, as everywhere. With x = m + W z + sqrt(rest) e, W = U (variances - rest)^(1/2),
-        conditioned on the numbers that are known.
-        """
+        """As `Start.given`: x = m + W z + sqrt(rest) e, W = U (variances - rest)^(1/2), conditioned on the numbers that
+        are known. The mean is ``known`` where the picture is not free; ``rest`` is left there, as everywhere."""
         rows, free = self._known(known, mask)
         mean, factor, rest = self._factors()
         priors = []
@@ -340,6 +300,15 @@ class GaussianPrior(Start):
         largest = self.rest + (spread.max().item() if len(spread) else 0.0)
         return mean, basis * spread.sqrt(), max(self.rest, 1e-6 * largest, 1e-12)
 
+    def _mean(self) -> Tensor:
+        return self.mean
+
+    def _log_density(self, rows: Tensor, s: float) -> Tensor:
+        return self._gaussians(rows).log_density(rows, s)[:, 0]
+
+    def _posterior_mean(self, rows: Tensor, s: float) -> Tensor:
+        return self._gaussians(rows).posterior_mean(rows, s, rows.new_ones(len(rows), 1))
+
     def _gaussians(self, x: Tensor) -> LowRankGaussians:
         """The one, on x's device and in its dtype."""
         d = self.mean.numel()
@@ -374,7 +343,3 @@ def _likeliest_rank(components: Components, held_out: Tensor) -> int:
     # -2 log likelihood, but for what does not depend on the rank.
     cost = logs + (d - ranks) * rest.log() + scaled + (distance - along) / rest
     return int(cost.argmin())
-
-
-def _short(value: object) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -10,14 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .._arguments import check_tensor
-from ..errors import InvalidArgument, InvalidType
+from ..errors import InvalidArgument
 from . import files
 from .batches import checked_batches
 from .em import Expectation, clusters, maximised, principal
 from .gaussian import GaussianPrior
 from .low_rank import LowRankGaussians
-from .start import Start, checked_items, checked_levels, signal
+from .start import Start, checked_items, checked_levels, checked_numbers, signal
 
 STEPS = 64
 """Of the ODE: on a mixture of 64 fitted to photographs its error is a hundredth of what one evaluation's is."""
@@ -47,11 +46,7 @@ class MixturePrior(Start):
         about: Mapping[str, str] | None = None,
     ):
         named = {"weights": weights, "means": means, "bases": bases, "variances": variances, "rests": rests}
-        for name, tensor in named.items():
-            if not check_tensor(name, tensor).is_floating_point():
-                raise InvalidType(f"{name}: expected a floating point tensor, got {tensor.dtype}")
-            if not tensor.isfinite().all():
-                raise InvalidArgument(f"{name}: expected finite numbers, got NaN or infinity")
+        checked_numbers(named)
         k = len(weights) if weights.ndim == 1 else 0
         fit = means.shape[:1] == (k,) and rests.shape == (k,) and variances.ndim == 2 and len(variances) == k
         if not k or not fit or bases.shape != (*means.shape, variances.shape[-1]):
@@ -131,16 +126,6 @@ class MixturePrior(Start):
             about,
         )
 
-    def denoised(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        """E[x_0 | x] of x (batch, d...) at ``sigma``, in closed form; like x. Differentiable in x."""
-        sigma, _ = checked_levels(sigma, None, process)
-        alpha = signal(sigma, process)
-        if alpha == 0:
-            return torch.einsum("k,k...->...", self.weights, self.means).to(x).expand_as(x)
-        rows = x.flatten(1)
-        gaussians, log_weights = self._on(rows)
-        return _denoised(gaussians, log_weights, rows / alpha, sigma / alpha).reshape(x.shape)
-
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n items of data, (n, d...), float32."""
         gaussians, _ = self._on(self.means)
@@ -152,15 +137,6 @@ class MixturePrior(Start):
             of_k, basis = chosen == k, gaussians.bases[k]
             items[of_k] += gaussians.means[k] + (along[of_k] - items[of_k] @ basis) @ basis.T
         return items.reshape(n, *self.shape)
-
-    def log_likelihood(self, x: Tensor, sigma: float, process: str = "ve") -> Tensor:
-        rows, (sigma, _) = checked_items(x, self.shape), checked_levels(sigma, None, process)
-        alpha = signal(sigma, process)
-        if alpha == 0:
-            return -0.5 * (rows.square().sum(dim=1) + rows.shape[1] * math.log(2 * math.pi))
-        gaussians, log_weights = self._on(rows)
-        density = gaussians.log_density(rows / alpha, sigma / alpha)
-        return (log_weights + density).logsumexp(dim=1) - rows.shape[1] * math.log(alpha)
 
     @torch.no_grad()
     def teleport(self, x: Tensor, sigma: float, sigma_next: float, process: str = "ve") -> Tensor:
@@ -179,10 +155,8 @@ class MixturePrior(Start):
         return (alpha_next * moved).reshape(x.shape).to(x.dtype)
 
     def given(self, known: Tensor, mask: Tensor) -> list[MixturePrior]:
-        """The law of the rest of a picture of which a part is known: for each item of ``known`` (batch, d...).
-
-        As `GaussianPrior.given` for each component, and weights by how likely each makes what is known.
-        """
+        """As `Start.given`: each component as `GaussianPrior.given` has it, and weights by how likely each makes what
+        is known."""
         r = self.variances.shape[1]
         components = [
             GaussianPrior(mean, basis, variances, rest.item(), self.about)
@@ -224,6 +198,16 @@ class MixturePrior(Start):
     def __repr__(self) -> str:
         k, r = self.variances.shape
         return f"lgs.starts.MixturePrior(shape {tuple(self.shape)}, components {k}, rank {r})"
+
+    def _mean(self) -> Tensor:
+        return torch.einsum("k,k...->...", self.weights, self.means)
+
+    def _log_density(self, rows: Tensor, s: float) -> Tensor:
+        gaussians, log_weights = self._on(rows)
+        return (log_weights + gaussians.log_density(rows, s)).logsumexp(dim=1)
+
+    def _posterior_mean(self, rows: Tensor, s: float) -> Tensor:
+        return _denoised(*self._on(rows), rows, s)
 
     def _on(self, x: Tensor) -> tuple[LowRankGaussians, Tensor]:
         """The components on x's device and in its dtype, and the logarithms of their weights."""

@@ -11,6 +11,7 @@ without a licence.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from lgs.starts import MixturePrior
 
 from .run import digest
 from .samplers import k_diffusion, karras_sigmas
-from .trained import MODELS
+from .trained import MODELS, network_of, reference_of
 
 COMPONENTS, RANK = 64, 20
 KINDS = 10
@@ -110,9 +111,6 @@ def _law(id: str, folder: Path, tuning: bool) -> Bed:
 
 
 def _network(id: str, folder: Path, tuning: bool) -> Bed:
-    from .trained import _network as network_of
-    from .trained import _reference as reference_of
-
     model, data = MODELS[id], DATA_SETS[id]
     reference = reference_of(id, tuning)
     converged = torch.load(folder / f"{id}-converged.pt").float()
@@ -163,16 +161,12 @@ def _in(network: torch.nn.Module, precision: str) -> torch.nn.Module:
 
 @functools.cache
 def _converted(network: torch.nn.Module, precision: str) -> torch.nn.Module:
-    import copy
-
     return copy.deepcopy(network).to(getattr(torch, precision))
 
 
 @torch.no_grad()
 def _converged(id: str, count: int, steps: int, batch: int = 100) -> Tensor:
     """What the network draws in the end, (count, ...), float16: labels 0 to 9 again and again."""
-    from .trained import _network as network_of
-
     images, labels = _training(id)
     model, samples = MODELS[id], []
     by_kind = [images[labels == kind] for kind in range(KINDS)]

@@ -133,7 +133,7 @@ def test_without_npm_nothing_but_the_reason_comes(tmp_path, monkeypatch):
     def no_npm(_data):
         raise RuntimeError("npm: expected it on the PATH, to download pictures; install Node.js, which brings it")
 
-    monkeypatch.setattr(trained, "_reference", no_npm)
+    monkeypatch.setattr(trained, "reference_of", no_npm)
     monkeypatch.setattr(trained, "FULL", PLAN)
 
     with pytest.raises(Unavailable, match="Digits: its pictures are not available: npm: expected it on the PATH"):
@@ -157,15 +157,15 @@ def test_other_weights_are_measured_anew(tmp_path, small, monkeypatch):
     plan = dataclasses.replace(PLAN, samplers=("ddim",), groups=1)
     monkeypatch.setattr(trained, "FULL", plan)
     before = trained.measure(Run(tmp_path))
-    changed = {name: value * 0.5 for name, value in trained._network("digits").state_dict().items()}
+    changed = {name: value * 0.5 for name, value in trained.network_of("digits").state_dict().items()}
     other = tmp_path / "other.safetensors"
     save_file(changed, other)
     monkeypatch.setitem(trained.MODELS, "digits", dataclasses.replace(trained.MODELS["digits"], weights=other))
-    trained._network.cache_clear()
+    trained.network_of.cache_clear()
 
     after = trained.measure(Run(tmp_path))
 
-    trained._network.cache_clear()
+    trained.network_of.cache_clear()
     assert after["rows"][0]["groups"]["frechet"] != before["rows"][0]["groups"]["frechet"]
 
 

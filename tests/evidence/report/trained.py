@@ -209,7 +209,7 @@ def measured_group(
 
     ``fingerprint`` is `fingerprint_of` the sampler. ``tuning``: against the half that settings are tuned on.
     """
-    model, reference = MODELS[data], _reference(data, tuning)
+    model, reference = MODELS[data], reference_of(data, tuning)
     images, taken = [], set()
     for number, labels in enumerate(_labels(size).split(BATCH)):
         if not model.labelled:
@@ -218,7 +218,7 @@ def measured_group(
         learned = None
         if options.get("covariance") == "diagonal-learned":
             learned = lgs.load_diagonal(model.diagonal, labels)
-        denoise = Digits(_network(data), labels)
+        denoise = Digits(network_of(data), labels)
         samples, count = sample(solver, options, denoise, model.sigmas(steps), noise, learned)
         images.append(samples)
         taken.add(count)
@@ -228,7 +228,7 @@ def measured_group(
 
 def measured_real(data: str, size: int, most: int, fingerprint: str) -> dict[str, list[float]]:
     """`METRICS` of up to ``most`` groups of real pictures from the half that is not the reference."""
-    reference = _reference(data)
+    reference = reference_of(data)
     images, labels = (part.split(size)[:most] for part in reference.real)
     groups = [reference.measure(*group) for group in zip(images, labels, strict=True) if len(group[1]) == size]
     return {metric: [group[metric] for group in groups] for metric in METRICS}
@@ -240,14 +240,14 @@ def data_set(run: Run, plan: Plan, data: str) -> dict[str, Any]:
     if not model.weights.exists():
         raise Unavailable(f"{model.weights}: expected the trained model; train it with models.train_denoiser")
     try:
-        reference = _reference(data)
+        reference = reference_of(data)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as problem:
         raise Unavailable(f"its pictures are not available: {problem}") from problem
     real = run.cached(measured_real)(data, plan.size, plan.groups, digest(CLASSIFIERS[model.data].weights))
     return {"name": model.name, "reference": len(reference.reference), "real": real}
 
 
-def _reference(data: str, tuning: bool = False) -> Reference:
+def reference_of(data: str, tuning: bool = False) -> Reference:
     return _reference_of(MODELS[data].data, tuning)
 
 
@@ -257,7 +257,7 @@ def _reference_of(pictures: str, tuning: bool) -> Reference:
 
 
 @functools.cache
-def _network(data: str) -> DigitUNet:
+def network_of(data: str) -> DigitUNet:
     return DATA_SETS[MODELS[data].data].trained(MODELS[data].weights)
 
 
@@ -279,7 +279,7 @@ def _noise(seed: int, shape: tuple[int, ...]) -> Callable[..., Tensor]:
 @torch.no_grad()
 def _seconds_of_an_evaluation(data: str) -> float:
     """Of a batch; the shortest of three, as the first is slow."""
-    denoise = Digits(_network(data), _labels(BATCH))
+    denoise = Digits(network_of(data), _labels(BATCH))
     x, sigma = torch.zeros(BATCH, DATA_SETS[MODELS[data].data].channels, 32, 32), torch.ones(BATCH)
 
     def seconds() -> float:

@@ -2,8 +2,8 @@
 
 A scheduler is told the levels by putting them where it keeps its own, and the posterior mean as its model's
 ``sample``. Its state is x/sqrt(1 + sigma^2) for a variance-exploding process, and x itself for a flow. The step to
-sigma = 0 is the posterior mean, as it is by each of their first-order formulas, of which some are 0/0 there. So the
-schedule of those that know no sigma = 0 ends one level before it, where they lower their orders.
+sigma = 0 is the posterior mean, as it is by each of their first-order formulas, of which some are 0/0 there. It
+counts among the steps all the same: near the last of them a scheduler lowers its order.
 
 IPNDM's knows no levels but its own, and no data but a velocity; the polynomial that it fits to noise is the same in
 either process, as dx/dsigma = (x - D)/sigma in both.
@@ -27,10 +27,6 @@ NEARLY_ONE = 1 - 1e-6
 
 SA_SOLVER_RANGE = (0.2, 0.8)
 """The part of the way, in the logarithm of sigma or for a flow in sigma, in which SA-Solver adds noise."""
-
-
-_TO_ZERO = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
-"""Schedulers whose own noise levels end in 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +85,8 @@ def _made(scheduler: Scheduler, sigmas: Tensor, process: str) -> Any:
         return made
     settings = {"prediction_type": "sample", "use_flow_sigmas": process == "flow", **scheduler.settings}
     made = kind(**settings)
-    if scheduler.name not in _TO_ZERO:
-        steps -= 1
     made.set_timesteps(steps)
-    made.sigmas = sigmas[: steps + 1].clone()
+    made.sigmas = sigmas.clone()
     # What they stand for matters not, only that each is there once.
     made.timesteps = torch.arange(steps)
     return made

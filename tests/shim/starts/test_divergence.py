@@ -130,7 +130,7 @@ def test_a_family_without_a_closed_form_takes_tweedies_formula():
     x = prior.mean + 2 * torch.randn(5, D, generator=torch.Generator().manual_seed(2))
 
     class Other(MixturePrior):
-        denoised = lgs.starts.Start.denoised
+        _posterior_mean = lgs.starts.Start._posterior_mean
 
     mixture = Other(torch.ones(1), prior.mean[None], prior.basis[None], prior.variances[None], torch.tensor([0.1]))
     with torch.inference_mode():

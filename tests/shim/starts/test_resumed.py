@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -94,10 +98,6 @@ def test_what_is_left_of_another_fit_is_refused(tmp_path):
 
 def test_the_room_is_there_with_the_package():
     """In a process that has imported nothing else of it."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
     code = "import sys, lgs; assert 'torch' not in sys.modules; print(lgs.starts.load.__name__)"
     folder = str(Path(lgs.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": folder}, capture_output=True, text=True)
