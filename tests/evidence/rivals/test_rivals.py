@@ -21,7 +21,18 @@ import torch
 
 from evidence import rivals
 from evidence.report.samplers import karras_sigmas
-from evidence.rivals import DETERMINISTIC, PROCESSES, RIVALS, SOURCES, Missing, evaluations, find, host, sample
+from evidence.rivals import (
+    DETERMINISTIC,
+    PROCESSES,
+    RIVALS,
+    SOURCES,
+    Missing,
+    evaluations,
+    find,
+    host,
+    sample,
+    schedulers,
+)
 from evidence.rivals.schedulers import Scheduler
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers", "ignore::DeprecationWarning:comfy")
@@ -223,11 +234,17 @@ def test_only_stochastic_ones_add_noise(id, process, source):
     assert quiet.equal(loud) == (RIVALS[id].family == DETERMINISTIC)
 
 
-@pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("id", [id for id, rival in RIVALS.items() if rival.k_diffusion])
+SHARED = [
+    (id, process)
+    for id, rival in RIVALS.items()
+    for process in PROCESSES
+    if rival.k_diffusion and not (rival.stochastic and process == "flow")  # of which k-diffusion's know nothing
+]
+
+
+@pytest.mark.parametrize(("id", "process"), SHARED)
 def test_comfyui_still_has_what_it_took_from_k_diffusion(id, process):
     available(id, process, "ComfyUI")
-    available(id, process, "k-diffusion")
 
     torch.testing.assert_close(run(id, "ComfyUI", process), run(id, "k-diffusion", process), rtol=0, atol=1e-12)
 
@@ -280,6 +297,16 @@ def test_in_a_flow_deterministic_methods_differ_in_the_variable_of_their_polynom
         gaps.append((first - second).abs().max().item())
 
     assert gaps[0] > 1e-3 and gaps[1] < gaps[0] / 8
+
+
+@pytest.mark.parametrize("id", ["deis", "sa_solver", "uni_pc", "dpmpp_2m"])
+def test_a_scheduler_counts_every_evaluation_as_one_of_its_steps(id):
+    """By their number it knows how near the end is, where it lowers its order: as in diffusers' own pipelines."""
+    sigmas = levels(7)
+    own = schedulers._made(RIVALS[id].scheduler, sigmas, "ve")
+
+    assert len(own.timesteps) == evaluations(id, 7) == 7
+    assert own.sigmas.equal(sigmas)
 
 
 @pytest.mark.parametrize("id", ["deis", "sa_solver"])
