@@ -140,5 +140,12 @@ def _depths(graph: dict) -> dict[str, int]:
 
 def _size(class_type: str, rows: int) -> list[int]:
     """Of a node, with room for the text or the picture that some hold."""
-    content = {"CLIPTextEncode": 110, "LoadImage": 280, "SaveImage": 300, "LGSFitStart": 220}.get(class_type, 0)
-    return [340, ROW * (rows + 1) + content]
+    content = {
+        "CLIPTextEncode": 110,
+        "LoadImage": 280,
+        "SaveImage": 300,
+        "LGSFitStart": 220,
+        "SamplerCustomAdvanced": 260,  # the live preview
+        "PreviewAny": 180,
+    }
+    return [340, ROW * (rows + 1) + content.get(class_type, 0)]

@@ -51,7 +51,7 @@ def save_grid(file: Path, block: Block, rows: str, footnote: str, columns: int =
 
 def save_overview(file: Path, title: str, note: str, blocks: list[Block], rows: int = 2) -> None:
     """The sets below each other: the name of each to the left of ``rows`` rows of 0 to 9."""
-    label = 264
+    label = 300
     page = _Page(width=2 * MARGIN + label + 10 * STEP - GAP)
     page.title(title, note)
     for block in blocks:
