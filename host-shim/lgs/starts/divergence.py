@@ -54,12 +54,13 @@ def divergence(
             f"items, levels, sigma: expected at least 1 and 2, and for a flow a level below 1, got {items}, {levels} "
             f"and {sigma}"
         )
-    noise = torch.randn(items, *start.shape, device=device, generator=generator)
     found: list[tuple[float, float]] = []
     total = previous = 0.0
     for number in range(levels):
         s = sigma / signal(sigma, process) / RATIO**number
         at = s / (1 + s) if process == "flow" else s
+        # Others at each level: what one point is off by chance does not add up over all of them.
+        noise = torch.randn(items, *start.shape, device=device, generator=generator)
         x = start.begin(noise, at, process)
         difference = asked(denoise, x, at, dtype).float() - start.denoised(x, at, process)
         error = difference.double().square().sum().item() / items

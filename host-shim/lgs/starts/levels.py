@@ -8,8 +8,9 @@ import math
 
 ALLOWED, AT = 0.3, 5
 """Nats that a start may cost at so many evaluations. In more of them the steps that it saves are worth less: the
-allowance falls with their square. Chosen on trained photographs, see the evidence: there 0.3 nats cannot be told from
-none by how far samples are from real pictures, and 1 can."""
+allowance falls with their square. Chosen on the half of the evidence's pictures that nothing is reported on, among
+0.03, 0.1, 0.3 and 1: up to 0.3, samples come nearer to the network's own at next to no price to real pictures; at 1
+digits lose what a start had brought."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,8 +114,8 @@ def _network(id: str, folder: Path, tuning: bool) -> Bed:
     model, data = MODELS[id], DATA_SETS[id]
     reference = reference_of(id, tuning)
     converged = torch.load(folder / f"{id}-converged.pt").float()
-    # Half of them to choose by, half to report.
-    own = features_of(reference.classifier, converged[tuning::2].clamp(-1, 1))
+    # Half of them to choose by, half to report; every kind is in both.
+    own = features_of(reference.classifier, converged.chunk(2)[tuning].clamp(-1, 1))
 
     def denoiser(labels: Tensor, precision: str = "float32", guidance: float = 1.0) -> Denoise:
         return InPrecision(_in(network_of(id), precision), labels, guidance)

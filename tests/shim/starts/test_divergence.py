@@ -135,3 +135,17 @@ def test_a_family_without_a_closed_form_takes_tweedies_formula():
     mixture = Other(torch.ones(1), prior.mean[None], prior.basis[None], prior.variances[None], torch.tensor([0.1]))
     with torch.inference_mode():
         torch.testing.assert_close(mixture.denoised(x, 2.0), prior.denoised(x, 2.0), rtol=1e-3, atol=1e-4)
+
+
+def test_points_of_one_level_are_not_those_of_another():
+    """Or what few points are off by chance adds up over all levels: the level would be a matter of the seed."""
+    asked = []
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        asked.append((x - gaussian().mean) / sigma[:, None])
+        return gaussian().denoised(x, float(sigma[0]))
+
+    divergence(gaussian(), denoise, 400.0, items=3, levels=3, generator=torch.Generator().manual_seed(1))
+
+    for earlier, later in zip(asked, asked[1:], strict=False):
+        assert (earlier - later).norm() > 0.5 * earlier.norm()
