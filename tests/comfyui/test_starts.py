@@ -139,24 +139,24 @@ def test_fitted_to_the_model_it_is_what_the_model_says(comfy: Client, example: d
         (1, 32, 32),
         40.0,
         6,
-        evaluations=40,
+        evaluations=24,
         batch=10,
         generator=torch.Generator().manual_seed(3),
     )
     torch.testing.assert_close(prior.mean, expected.mean, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(prior.variances, expected.variances, rtol=1e-3, atol=1e-3)
-    assert prior.about["source"] == "model" and prior.about["evaluations"] == "40"
+    assert prior.about["source"] == "model" and prior.about["evaluations"] == "24"
     assert prior.about["process"] == "ve" and prior.about["seed"] == "3"
     assert prior.level(5) is not None
     [text] = run.outputs[TEXT]["text"]
-    assert "latents of 1 x 32 x 32, fitted to the model itself, in 40 evaluations at sigma 40." in text
+    assert "latents of 1 x 32 x 32, fitted to the model itself, in 24 evaluations at sigma 40." in text
     assert f"6 components of variance {prior.variances[0]:.3g}, {prior.variances[1]:.3g}" in text
     assert "Kept as starts/a start.safetensors" in text
     [picture] = [comfy.picture(file) for file in run.outputs[FIT]["images"]][:1]
     assert picture.size == (96, 32) and len(run.outputs[FIT]["images"]) == 3
     values = [message["value"] for message in run.progress if message["node"] == FIT]
-    assert values == sorted(values) and set(values) & {10, 20, 30, 40}
-    assert run.progress[-1]["value"] == run.progress[-1]["max"] == 40 + 48
+    assert values == sorted(values) and set(values) & {10, 20, 24}
+    assert run.progress[-1]["value"] == run.progress[-1]["max"] == 40
 
 
 def test_the_seed_decides_it_and_nothing_is_fitted_anew_without_a_change(comfy: Client, example: dict, starts: Path):
@@ -170,7 +170,7 @@ def test_a_flow_and_a_model_with_a_latent_format(comfy: Client, example: dict, s
     graph = with_tiny_model(example, "flux")
     graph = {number: node for number, node in graph.items() if number in (MODEL, GUIDER)}
     graph = with_node(
-        graph, FIT, "LGSFitStart", guider=[GUIDER, 0], name="a start", latent_image=[MODEL, 2], evaluations=6
+        graph, FIT, "LGSFitStart", guider=[GUIDER, 0], name="a start", latent_image=[MODEL, 2], evaluations=10
     )
     prior = fitted(comfy, graph, starts)
     assert prior.shape == TINY_SHAPE
@@ -347,7 +347,7 @@ def test_stopped_it_leaves_no_start_and_goes_on_where_it_was(comfy: Client, exam
     assert begun[0] > 2 * first, "it begins after what it has"
 
     # Other settings are another fit.
-    assert fitted(comfy, fitting(example, evaluations=4), starts)
+    assert fitted(comfy, fitting(example, evaluations=10), starts)
     assert [file for file in starts.iterdir() if file.suffix not in (".unfinished", ".safetensors")] == []
 
 
@@ -757,7 +757,7 @@ def test_a_model_is_the_same_offloaded_and_another_with_a_lora(server_with_model
     }
     for name, model in models.items():
         guider = add(graph, "BasicGuider", model=model, conditioning=parts.positive)
-        add(graph, "LGSFitStart", guider=guider, name=name, latent_image=parts.latent, evaluations=2, rank=1)
+        add(graph, "LGSFitStart", guider=guider, name=name, latent_image=parts.latent, evaluations=10, rank=1)
     succeeded(client.run(graph, timeout=300))
     digests = {name: lgs.GaussianPrior.load(starts / f"{name}.safetensors").about["model_digest"] for name in models}
     assert digests["plain"] == digests["offloaded"] != digests["lora"] == digests["lora offloaded"]

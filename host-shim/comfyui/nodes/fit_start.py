@@ -20,6 +20,7 @@ from ..host.digests import model_digest, prompt_digest
 from ..host.forward_process import forward_process, noise_scale
 from ..host.guided_model import denoiser, refuse_reused_answers
 from ..lgs.starts import Divergence, GaussianPrior, divergence
+from ..lgs.starts.levels import ITEMS, LEVELS, shared
 from .pictures import encoded, files_of, in_models_space, read
 from .schema import node_schema
 from .start_files import Work, complaint_of_name
@@ -27,9 +28,6 @@ from .start_words import in_words, pictured, projected
 
 FLOW_LEVEL = 0.97
 """Of a flow, where x at pure noise still says something of x_0."""
-
-LEVELS, ITEMS = 12, 4
-"""At which the start is compared with the model, at most, and in how many points each."""
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Fit = Callable[[Denoiser, float, int], GaussianPrior]
@@ -86,14 +84,15 @@ class LGSFitStart(io.ComfyNode):
             raise lgs.InvalidArgument(
                 f"vae: expected one, to turn the pictures of {given} into latents, got none. Connect the model's VAE."
             )
-        start, most = None, LEVELS * ITEMS
+        start, levels = None, LEVELS
         if files or images is not None or latents is not None:
             given = [
                 len(files),
                 0 if images is None else len(images),
                 0 if latents is None else len(latents["samples"]),
             ]
-            count, bar = sum(given), ProgressBar(sum(given) + most)
+            count = sum(given)
+            bar = ProgressBar(count + levels * ITEMS)
             stream = _latents(guider, latents, images, files, vae)
             work = Work(name, (about, rank, _known_by(latents), _known_by(images), [_known_by(file) for file in files]))
             start = work.fitted_before() or work.fitted(
@@ -108,9 +107,10 @@ class LGSFitStart(io.ComfyNode):
                 "latent that is sampled; or pictures to fit to: latents, images or a folder."
             )
         else:
-            count, bar = evaluations, ProgressBar(evaluations + most)
+            count, levels = shared(evaluations)
+            bar = ProgressBar(evaluations)
             empty = _emptied(patcher, latent_image["samples"])
-            work = Work(name, (about, rank, evaluations, tuple(empty.shape)))
+            work = Work(name, (about, rank, count, tuple(empty.shape)))
             start = work.fitted_before()
 
         def fit(denoise: Denoiser, sigma: float, batch: int) -> GaussianPrior:
@@ -122,7 +122,7 @@ class LGSFitStart(io.ComfyNode):
                     tuple(empty.shape[1:]),
                     sigma,
                     rank or None,
-                    evaluations=evaluations,
+                    evaluations=count,
                     batch=batch,
                     process=process,
                     generator=generator,
@@ -135,14 +135,13 @@ class LGSFitStart(io.ComfyNode):
                 fitted,
                 denoise,
                 sigma,
-                items=ITEMS,
-                levels=LEVELS,
+                levels=levels,
                 process=process,
                 generator=generator,
                 progress=lambda done: bar.update_absolute(count + done),
             )
             fitted.about["divergence"] = told.as_text()
-            bar.update_absolute(count + most)
+            bar.update_absolute(count + levels * ITEMS)
             return fitted
 
         start = fitted_with(guider, empty, about["process"], seed, fit)

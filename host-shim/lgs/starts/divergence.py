@@ -19,7 +19,7 @@ import torch
 
 from .._arguments import Denoiser
 from ..errors import InvalidArgument
-from .levels import Divergence
+from .levels import ITEMS, LEVELS, Divergence
 from .start import Start, asked, checked_levels, signal
 
 LIMIT = 4.0
@@ -34,8 +34,8 @@ def divergence(
     denoise: Denoiser,
     sigma: float,
     *,
-    items: int = 4,
-    levels: int = 12,
+    items: int = ITEMS,
+    levels: int = LEVELS,
     process: str = "ve",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,

@@ -7,10 +7,29 @@ import json
 import math
 
 ALLOWED, AT = 0.3, 5
-"""Nats that a start may cost at so many evaluations. In more of them the steps that it saves are worth less: the
-allowance falls with their square. Chosen on the half of the evidence's pictures that nothing is reported on, among
-0.03, 0.1, 0.3 and 1: up to 0.3, samples come nearer to the network's own at next to no price to real pictures; at 1
-digits lose what a start had brought."""
+"""Nats that a start may cost at so many evaluations. What more evaluations leave to gain falls: the error of a solver
+of order two with their square, and nats with the square of that, so the allowance falls with their fourth power.
+
+Chosen on the half of the evidence's pictures that nothing is reported on, among 0.03, 0.1, 0.3 and 1: up to 0.3,
+samples come nearer to the network's own at next to no price to real pictures; at 1 digits lose what a start had
+brought."""
+
+LEAST = 0.001
+"""Nats that it may cost in any number of evaluations: hundreds of pictures do not tell laws apart that are so near, and
+pure noise, which hosts begin with, is farther off."""
+
+LEVELS, ITEMS = 12, 4
+"""At which a start is compared with the model, at most, and in how many points each."""
+
+COMPARED = 7 / 16
+"""Of the evaluations that a start from the model itself may take, those for this comparison, at most."""
+
+
+def shared(evaluations: int) -> tuple[int, int]:
+    """Of so many evaluations of the model, 10 or more, those that a start is fitted to, and the levels at which it is
+    compared with the model, in `ITEMS` points each."""
+    levels = max(2, min(LEVELS, int(COMPARED * evaluations) // ITEMS))
+    return evaluations - levels * ITEMS, levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +57,7 @@ class Divergence:
         """The lowest level sigma / alpha at which the start costs no more than it may in a trajectory of so many
         evaluations; None where there is none below the highest measured: it would hurt. ``allowed``: nats, at `AT`
         evaluations."""
-        allowed *= (AT / max(AT, evaluations)) ** 2
+        allowed = max(min(LEAST, allowed), allowed * (AT / max(AT, evaluations)) ** 4)
         tried = [self.levels[0] * (self.levels[-1] / self.levels[0]) ** (i / 200) for i in range(201)]
         fitting = [level for level in tried if self.at(level) <= allowed]
         return min(fitting) if len(fitting) > 1 else None

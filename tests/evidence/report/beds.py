@@ -59,8 +59,8 @@ class Bed:
     """Of samples (n, ...) of labels (n,): ``truth``, the Fréchet distance to real pictures or to exact samples, and
     what else there is."""
 
-    def sigmas(self, steps: int, sigma: float | None = None) -> Tensor:
-        return karras_sigmas(steps, self.sigma_max if sigma is None else sigma, self.sigma_min)
+    def sigmas(self, steps: int, sigma: float | None = None, sigma_min: float | None = None) -> Tensor:
+        return karras_sigmas(steps, sigma or self.sigma_max, sigma_min or self.sigma_min)
 
 
 @functools.cache

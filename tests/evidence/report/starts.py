@@ -4,7 +4,7 @@ Every sampler takes the same number of evaluations with a start and without: wit
 start's level on. Without one a trajectory begins at pure noise times the highest level, as hosts do. A start is fitted
 
     pictures   to pictures that the model was made from (of the label that is asked for, where there are labels)
-    model      to 64 answers of the model at pure noise, with the label
+    model      to the model itself, with the label: 64 evaluations, those that find the level among them
 
 and the level at which it begins is the one that its divergence from the model allows (`lgs.starts.Divergence`), from
 four points a level, unless a level is given.
@@ -12,27 +12,22 @@ four points a level, unless a level is given.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure as Canvas
-from torch import Tensor
 from tqdm import tqdm
 
-import lgs
 from evidence import rivals
-from lgs.starts import Divergence, MixturePrior, Start, divergence, levels
+from lgs.starts import levels
 
 from . import beds
 from .compared import with_error
 from .metrics import mean_and_error, sign
 from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable, digest, libraries
-from .samplers import SHIPPED, Counted, evaluations, k_diffusion
+from .started import measured_group, memorised, seed_kept
 
 BEDS = ("cifar", "digits", "cifar-law", "digits-law")
 BUDGETS = (5, 7, 10, 20)
@@ -46,7 +41,6 @@ SOLVERS = {
 TOLD = "sample_dpmpp_2m"
 """The solver of what is measured with one alone."""
 
-BATCH = 100
 TRUTH, CONVERGED = "truth", "converged"
 WORDS = {
     TRUTH: "to real pictures, or to exact samples",
@@ -56,22 +50,39 @@ WORDS = {
 }
 
 PICTURES = {"from": "pictures", "rank": 64, "count": 4000}
-MODEL = {"from": "model", "evaluations": 64, "rank": 32}
+MODEL = {"from": "model", "evaluations": 64}
+MIXTURE = {"from": "mixture", "components": 4, "rank": 32, "count": 4000}
+FLOW = {"from": "flow", "rank": 32, "count": 4000}
 STARTS: dict[str, dict[str, Any] | None] = {"none": None, "pictures": PICTURES, "model": MODEL}
 QUICK_STARTS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "pictures": {"from": "pictures", "rank": 4, "count": 20},
-    "model": {"from": "model", "evaluations": 8, "rank": 4},
+    "model": {"from": "model", "evaluations": 16},
 }
 ALLOWANCES = (0.03, 0.1, 0.3, 1.0)
 
-FULL = {"groups": 5, "size": 400}
-QUICK = {"groups": 2, "size": 20}
+FULL = {"groups": 5, "size": 400, "law": 1000}
+QUICK = {"groups": 2, "size": 20, "law": 20}
+
+FEWER = ("sample_heun", "lgs")
+"""Measured in two groups: far behind the others wherever evaluations are few, with a start and without."""
+
+SEEDS, SEED_STEPS = (20.0, 10.0, 5.0), 40
+"""Levels at which a start begins, and steps, where it is asked whether a seed keeps its picture."""
+
+FITTED_TO_FEW = (10, 50)
+"""Pictures of each kind, where it is asked whether samples are these again."""
 
 
-def variations() -> dict[str, list[dict[str, Any]]]:
-    """What is varied, on CIFAR-10 at five evaluations of `TOLD`: each entry a start, or what the model is run in."""
+def variations(id: str) -> dict[str, list[dict[str, Any]]]:
+    """What is varied at five evaluations of `TOLD`: each entry a start, or what the model is run in."""
+    if id == "cifar-law":
+        lowest = (0.01, 0.02, 0.03)
+        return {"schedule": [{"start": start, "sigma_min": at} for start in (None, PICTURES, MODEL) for at in lowest]}
+    if id != "cifar":
+        return {}
     return {
+        "learned": [{"start": start} for start in (MIXTURE, FLOW)],
         "level": [
             {"start": start | {"level": level}}
             for start in (PICTURES, MODEL)
@@ -81,13 +92,15 @@ def variations() -> dict[str, list[dict[str, Any]]]:
         "pictures": [
             {"start": PICTURES | {"count": count, "rank": min(64, count // 2)}} for count in (10, 50, 200, 1000, 4000)
         ],
-        "evaluations": [
-            {"start": MODEL | {"evaluations": count, "rank": count // 2}} for count in (8, 16, 32, 64, 128)
-        ],
+        "evaluations": [{"start": MODEL | {"evaluations": count}} for count in (16, 32, 64, 128)],
         "one for all": [{"start": start | {"for_all": True}} for start in (PICTURES, MODEL)],
         "bfloat16": [{"start": start, "precision": "bfloat16"} for start in STARTS.values()],
         "guidance 2": [{"start": start, "guidance": 2.0} for start in STARTS.values()],
     }
+
+
+ALONE = {"memorised": memorised, "seeds": seed_kept}
+"""What has a measure of its own."""
 
 
 def measure(run: Run) -> Numbers:
@@ -96,7 +109,10 @@ def measure(run: Run) -> Numbers:
     which = ("digits",) if run.quick else BEDS
     budgets, solvers = ((5,), [TOLD]) if run.quick else (BUDGETS, list(SOLVERS))
     starts = QUICK_STARTS if run.quick else STARTS
-    numbers: Numbers = {"size": plan["size"], "beds": {}, "rows": [], "varied": [], "allowed": [], "missing": []}
+    numbers: Numbers = {
+        "size": plan["size"], "law": plan["law"], "beds": {}, "rows": [], "varied": [], "allowed": [], "memorised": [],
+        "seeds": [], "missing": [], "sources": {},
+    }  # fmt: skip
     units: list[tuple[str, dict[str, Any]]] = []
     for solver in [solver for solver in solvers if solver in rivals.RIVALS]:
         try:
@@ -104,6 +120,8 @@ def measure(run: Run) -> Numbers:
         except rivals.Missing as problem:
             numbers["missing"].append({"what": SOLVERS[solver], "why": str(problem)})
             solvers = [other for other in solvers if other != solver]
+        else:
+            numbers["sources"][solver] = rivals.source(solver)
     for id in which:
         try:
             fingerprint = beds.prepared(id, folder, run.quick)
@@ -111,20 +129,31 @@ def measure(run: Run) -> Numbers:
             numbers["missing"].append({"what": id, "why": str(problem)})
             continue
         numbers["beds"][id] = beds.about(beds.bed(id, str(folder)))
-        common = {"bed": id, "folder": str(folder), "size": plan["size"], "fingerprint": fingerprint}
+        size = plan["law" if id.endswith("-law") else "size"]
+        common = {"bed": id, "folder": str(folder), "size": size, "fingerprint": fingerprint}
         for group, budget, solver, start in itertools.product(range(plan["groups"]), budgets, solvers, starts):
-            given = {"solver": solver, "budget": budget, "start": starts[start], "group": group}
-            units.append(("rows", common | given))
-        if id == "cifar":
-            for (name, cases), group in itertools.product(variations().items(), range(2)):
-                for varied in cases:
-                    given = {"solver": TOLD, "budget": 5, "group": group, "what": name}
-                    units.append(("varied", common | given | varied))
-        if id in ("cifar", "digits") and not run.quick:
-            for allowed, budget, start in itertools.product(ALLOWANCES, budgets, (PICTURES, MODEL)):
+            if group < 2 or solver not in FEWER:
+                given = {"solver": solver, "budget": budget, "start": starts[start], "group": group}
+                units.append(("rows", common | given))
+        if run.quick:
+            continue
+        for name, cases in variations(id).items():
+            groups = plan["groups"] if name in ("learned", "schedule") else 2
+            for varied, group in itertools.product(cases, range(groups)):
+                given = {"solver": TOLD, "budget": 5, "group": group, "what": name}
+                units.append(("varied", common | given | varied))
+        if id in ("cifar", "digits"):
+            for allowed, budget, start in itertools.product(ALLOWANCES, (5, 10), (PICTURES, MODEL)):
                 start = start | {"allowed": allowed}
                 given = {"solver": TOLD, "budget": budget, "start": start, "group": 0, "tuning": True}
                 units.append(("allowed", common | given))
+        if id == "cifar":
+            for count, group in itertools.product(FITTED_TO_FEW, range(2)):
+                start = PICTURES | {"count": count, "rank": count // 2, "level": 5.0}
+                units.append(("memorised", common | {"budget": 5, "group": group, "start": start}))
+            for level in (None, *SEEDS):
+                start = None if level is None else PICTURES | {"level": level}
+                units.append(("seeds", common | {"steps": SEED_STEPS, "group": 0, "start": start}))
     if not units:
         raise Unavailable("; ".join(f"{one['what']}: {one['why']}" for one in numbers["missing"]))
     units.sort(key=lambda unit: (unit[1]["group"], BEDS.index(unit[1]["bed"])))
@@ -137,7 +166,11 @@ def measure(run: Run) -> Numbers:
             found[key] = case | {"groups": {}, "evaluations": [], "levels": []}
             numbers[kind].append(found[key])
         given = {name: value for name, value in unit.items() if name != "what"}
-        metrics = run.cached(measured_group)(**given, version=version)
+        if kind in ALONE:
+            found[key]["groups"].setdefault(kind, []).append(run.cached(ALONE[kind])(**given, version=version))
+            continue
+        source = rivals.source(unit["solver"]) if unit["solver"] in rivals.RIVALS else ""
+        metrics = run.cached(measured_group)(**given, version=version + source)
         for name, value in metrics.pop("about").items():
             found[key][name].append(value)
         for metric, value in metrics.items():
@@ -147,119 +180,24 @@ def measure(run: Run) -> Numbers:
     return numbers
 
 
-def measured_group(
-    bed: str,
-    folder: str,
-    solver: str,
-    budget: int,
-    start: Mapping[str, Any] | None,
-    group: int,
-    size: int,
-    fingerprint: str,
-    version: str,
-    precision: str = "float32",
-    guidance: float = 1.0,
-    tuning: bool = False,
-) -> dict[str, Any]:
-    """Distances of one group of samples; ``about``: evaluations of a trajectory, and the level of each kind's start."""
-    of = beds.bed(bed, folder, tuning)
-    labels = torch.arange(size) % beds.KINDS
-    generator = torch.Generator().manual_seed(1_000_003 * (1 + tuning) + group)
-    noise = torch.randn(size, *of.shape, generator=generator)
-    steps = steps_within(solver, budget)
-    begun: dict[int | None, tuple[Start | None, float | None]] = {}
-    for kind in range(beds.KINDS) if of.labelled else (None,):
-        begun[kind] = (None, None) if start is None else _fitted(of, start, kind, budget, group, precision, guidance)
-    samples, taken = torch.empty_like(noise), 0.0
-    for kind, (prior, level) in begun.items():
-        chosen = (labels == kind if kind is not None else labels >= 0).nonzero().flatten()
-        sigmas = of.sigmas(steps, level)
-        for part in chosen.split(BATCH):
-            x = noise[part] * of.sigma_max if level is None else prior.begin(noise[part], level)
-            model = Counted(of.denoiser(labels[part], precision, guidance), len(part))
-            draw = functools.partial(torch.randn, x.shape, generator=torch.Generator().manual_seed(group))
-            samples[part] = _solved(solver, model, x, sigmas, lambda *_, draw=draw: draw())
-            taken = model.evaluations
-    at = [level for _, level in begun.values()]
-    return of.distances(samples, labels) | {"about": {"evaluations": taken, "levels": at}}
-
-
-def steps_within(solver: str, budget: int) -> int:
-    """The most steps with which a trajectory takes at most so many evaluations."""
-    if solver in rivals.RIVALS:
-        return budget
-    options = SHIPPED.options if solver == "lgs" else {}
-    counted = lambda steps: evaluations(  # noqa: E731
-        solver, options, torch.cat([torch.logspace(1.0, -1.5, steps), torch.zeros(1)])
-    )
-    return next(steps for steps in range(budget, 0, -1) if counted(steps) <= budget)
-
-
-@torch.no_grad()
-def _solved(solver: str, model: Counted, x: Tensor, sigmas: Tensor, noise: Any) -> Tensor:
-    if solver == "lgs":
-        return lgs.sample(model, x, sigmas, SHIPPED.options, noise=noise)
-    if solver in rivals.RIVALS:
-        return rivals.sample(solver, model, x, sigmas, noise)
-    return getattr(k_diffusion(), solver)(model, x, sigmas, disable=True)
-
-
-def _fitted(
-    of: beds.Bed, start: Mapping[str, Any], kind: int | None, budget: int, group: int, precision: str, guidance: float
-) -> tuple[Start | None, float | None]:
-    """The start for items of this kind, and the level sigma at which it begins; none where it would hurt."""
-    how = {name: value for name, value in start.items() if name not in ("level", "allowed", "for_all")}
-    told = None if start.get("for_all") else kind
-    prior, found = _prior(of, json.dumps(how, sort_keys=True), told, group, precision, guidance)
-    if "level" in start:
-        return prior, start["level"]
-    return prior, found.level(budget, start.get("allowed", levels.ALLOWED))
-
-
-@functools.lru_cache(maxsize=256)
-def _prior(
-    of: beds.Bed, how: str, told: int | None, group: int, precision: str, guidance: float
-) -> tuple[Start, Divergence]:
-    start, seed = json.loads(how), 1000 * group + (0 if told is None else told)
-
-    @torch.no_grad()
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        asked = torch.arange(len(x)) % beds.KINDS if told is None else torch.full((len(x),), told)
-        return of.denoiser(asked, precision, guidance)(x, sigma)
-
-    generator = torch.Generator().manual_seed(seed)
-    if start["from"] == "pictures":
-        pictures = of.pictures(told, start["count"], seed).split(500)
-        prior: Start = lgs.GaussianPrior.fit(pictures, start["rank"])
-    elif start["from"] == "mixture":
-        prior = MixturePrior.fit(of.pictures(told, start["count"], seed), start["components"], start["rank"])
-    else:
-        prior = lgs.GaussianPrior.from_model(
-            denoise,
-            of.shape,
-            of.sigma_max,
-            start["rank"],
-            evaluations=start["evaluations"],
-            batch=32,
-            generator=generator,
-        )
-    return prior, divergence(prior, denoise, of.sigma_max, items=4, generator=generator)
-
-
 def show(numbers: Numbers, folder: Path) -> Findings:
     sentences = [text for id in numbers["beds"] for text in _sentences(numbers, id)]
     sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
+    sentences += [f"{SOLVERS[solver]} is the one of {source}." for solver, source in numbers["sources"].items()]
     file = folder / "starts.png"
     _draw(numbers, file)
     caption = (
-        f"Fréchet distance {WORDS[TRUTH]}, mean and standard error over groups of {numbers['size']} samples, at equal "
-        "model evaluations; those that a fit takes once are not counted."
+        f"Fréchet distance {WORDS[TRUTH]}, mean and standard error over groups of {numbers['size']} samples "
+        f"({numbers['law']} on laws), at equal model evaluations; those that a fit takes once are not counted."
     )
     tables = [_table(numbers, id) for id in numbers["beds"]]
-    if numbers["varied"]:
-        tables.append(_varied(numbers))
+    tables += [_varied(numbers, id) for id in dict.fromkeys(row["bed"] for row in numbers["varied"])]
     if numbers["allowed"]:
         tables.append(_allowed(numbers))
+    if numbers["memorised"]:
+        tables.append(_memorised(numbers))
+    if numbers["seeds"]:
+        tables.append(_seeds(numbers))
     return Findings(sentences, [Figure(file, "Starting below the highest noise level", caption)], tables)
 
 
@@ -269,8 +207,10 @@ def _name(start: Mapping[str, Any] | None) -> str:
     extra = {name: value for name, value in start.items() if name not in ("from", "rank", "count", "evaluations")}
     words = {
         "pictures": f"{start.get('count')} pictures, rank {start.get('rank')}",
-        "model": f"{start.get('evaluations')} answers of the model, rank {start.get('rank')}",
-    }.get(start["from"], f"{start.get('components')} components, {start.get('count')} pictures")
+        "model": f"the model, {start.get('evaluations')} evaluations",
+        "mixture": f"{start.get('components')} components, {start.get('count')} pictures",
+        "flow": f"a flow of {start.get('rank')} coordinates, {start.get('count')} pictures of each label",
+    }[start["from"]]
     told = {"level": "σ' = {:g}", "for_all": "one for all", "allowed": "{:g} nats allowed"}
     return ", ".join([words, *(told[name].format(value) for name, value in extra.items() if name in told)])
 
@@ -334,20 +274,53 @@ def _table(numbers: Numbers, id: str) -> Table:
     return Table(f"{numbers['beds'][id]['name']}: with a start and without", head, cells)
 
 
-def _varied(numbers: Numbers) -> Table:
+def _varied(numbers: Numbers, id: str) -> Table:
+    rows = [row for row in numbers["varied"] if row["bed"] == id]
+    metrics = [metric for metric in WORDS if any(metric in row["groups"] for row in rows)]
     cells = [
         (
+            row["what"],
             _name(row["start"])
             + "".join(f", {row[name]}" for name in ("precision",) if name in row)
-            + (f", guidance {row['guidance']:g}" if "guidance" in row else ""),
+            + (f", guidance {row['guidance']:g}" if "guidance" in row else "")
+            + (f", schedule to σ = {row['sigma_min']:g}" if "sigma_min" in row else ""),
             _level(row),
-            *(_of(row["groups"][metric]) for metric in WORDS),
+            *(_of(row["groups"][metric]) for metric in metrics),
         )
-        for row in numbers["varied"]
+        for row in rows
     ]
     return Table(
-        f"CIFAR-10, five evaluations of {SOLVERS[TOLD]}: what the start depends on",
-        ("varied", "start", "σ'", *WORDS.values()),
+        f"{numbers['beds'][id]['name']}, five evaluations of {SOLVERS[TOLD]}: what the start depends on",
+        ("varied", "start", "σ'", *(WORDS[metric] for metric in metrics)),
+        cells,
+    )
+
+
+def _memorised(numbers: Numbers) -> Table:
+    cells = []
+    for row in numbers["memorised"]:
+        shares = row["groups"]["memorised"]
+        told = (_of([share[name] for share in shares]) for name in ("with", "without"))
+        cells.append((f"{row['start']['count']}", *told))
+    return Table(
+        "CIFAR-10: is a sample's nearest picture one that its start was fitted to? Share of samples; as many other "
+        "pictures are there to be nearest, so that a half is chance",
+        ("pictures of each label", "with the start, from σ' = 5", "without a start"),
+        cells,
+    )
+
+
+def _seeds(numbers: Numbers) -> Table:
+    cells = [
+        (
+            "another seed, no start" if row["start"] is None else f"the same seed, from σ' = {row['start']['level']:g}",
+            _of(row["groups"]["seeds"]),
+        )
+        for row in numbers["seeds"]
+    ]
+    return Table(
+        f"CIFAR-10, {SEED_STEPS} steps: how far a picture is from the one that its seed gives without a start",
+        ("drawn", "root mean square per number, which lie between -1 and 1"),
         cells,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from evidence.report import beds, starts
+from evidence.report import beds, started, starts
 from lgs.starts import MixturePrior
 
 
@@ -43,26 +45,26 @@ def test_a_start_makes_up_for_steps_on_a_law(folder, solver):
     given = {"bed": "digits-law", "folder": folder, "solver": solver, "budget": 5, "group": 0, "size": 200}
     given |= {"fingerprint": "", "version": ""}
 
-    without = starts.measured_group(start=None, **given)
+    without = started.measured_group(start=None, **given)
     start = {"from": "pictures", "rank": 8, "count": 500}
-    with_one = starts.measured_group(start=start, **given)
-    from_model = starts.measured_group(start={"from": "model", "evaluations": 64, "rank": 8}, **given)
+    with_one = started.measured_group(start=start, **given)
+    from_model = started.measured_group(start={"from": "model", "evaluations": 64}, **given)
 
     assert with_one["about"]["evaluations"] == without["about"]["evaluations"] <= 5
     assert with_one["truth"] < without["truth"] and from_model["truth"] < without["truth"]
     [level] = with_one["about"]["levels"]
     assert 0 < level < 20.0 and without["about"]["levels"] == [None]
-    again = starts.measured_group(start=start | {"level": 6.0}, **given)
+    again = started.measured_group(start=start | {"level": 6.0}, **given)
     assert again["about"]["levels"] == [6.0]
 
 
 def test_steps_fit_the_evaluations():
-    assert {solver: starts.steps_within(solver, 7) for solver in ("sample_dpmpp_2m", "sample_heun", "ipndm")} == {
+    assert {solver: started.steps_within(solver, 7) for solver in ("sample_dpmpp_2m", "sample_heun", "ipndm")} == {
         "sample_dpmpp_2m": 7,
         "sample_heun": 4,
         "ipndm": 7,
     }
-    assert 2 <= starts.steps_within("lgs", 7) <= 7
+    assert 2 <= started.steps_within("lgs", 7) <= 7
 
 
 def test_the_page_says_what_a_start_brought(tmp_path):
@@ -74,10 +76,11 @@ def test_the_page_says_what_a_start_brought(tmp_path):
 
     measured = [(None, [10.0, 10.1, 9.9]), (starts.PICTURES, [7.0, 7.1, 6.9]), (starts.MODEL, [10.1, 10.0, 9.9])]
     numbers = {
-        "size": 400,
+        "size": 400, "law": 1000,
         "beds": {"cifar": {"name": "CIFAR-10"}},
         "rows": [*(row(*of) for of in measured)],
-        "varied": [], "allowed": [], "missing": [{"what": "iPNDM", "why": "no checkout"}],
+        "memorised": [{"start": {"count": 10}, "groups": {"memorised": [{"with": 0.75, "without": 0.5}]}}],
+        "varied": [], "allowed": [], "seeds": [], "sources": {}, "missing": [{"what": "iPNDM", "why": "no checkout"}],
     }  # fmt: skip
 
     found = starts.show(numbers, tmp_path)
@@ -85,3 +88,24 @@ def test_the_page_says_what_a_start_brought(tmp_path):
     assert "without, 7.000 ± 0.058 from pictures (nearer), 10.000 ± 0.058 from the model (level)" in found.sentences[0]
     assert found.sentences[-1] == "Missing: iPNDM: no checkout."
     assert [cells[3] for cells in found.tables[0].rows] == ["", "5", "5"]
+    assert found.tables[1].rows == [("10", "0.75", "0.5")]
+
+
+def test_a_start_fitted_to_few_pictures_is_found_out(folder, monkeypatch):
+    """One that has all of them, and no noise above them, gives them back."""
+    exact = beds.bed("digits-law", folder)
+    kinds = dataclasses.replace(exact, labelled=True, pictures=lambda kind, count, seed: _few(exact, kind, count))
+    monkeypatch.setattr(beds, "bed", lambda *_: kinds)
+    given = {"bed": "", "folder": folder, "budget": 1, "group": 0, "size": 40, "fingerprint": "", "version": ""}
+    start = {"from": "pictures", "rank": 1, "count": 2, "level": 0.05}
+
+    shares = started.memorised(start=start, **given)
+
+    assert shares["with"] > 0.95 and 0.2 < shares["without"] < 0.8
+
+
+def _few(bed, kind, count):
+    """``count`` of four pictures of a kind, the first two of them near one another."""
+    items = bed.pictures(None, 4, 100 + kind)
+    items[1] = items[0] + 0.01
+    return items[:count]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import lgs
 from lgs.starts import Divergence, MixturePrior, divergence
+from lgs.starts.levels import ITEMS, LEVELS, shared
 
 D = 12
 
@@ -72,16 +73,23 @@ def test_it_stops_to_ask_where_the_start_is_of_no_more_use():
 
 
 def test_the_level_rises_with_the_evaluations_and_none_is_left_where_it_would_hurt():
-    found = Divergence((40.0, 20.0, 10.0, 5.0, 2.5), (0.001, 0.01, 0.1, 1.0, 10.0))
+    found = Divergence((80.0, 40.0, 20.0, 10.0, 5.0, 2.5), (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0))
 
-    assert found.at(20.0) == pytest.approx(0.01) and found.at(80.0) == pytest.approx(0.001 / 16)
+    assert found.at(20.0) == pytest.approx(0.01) and found.at(160.0) == pytest.approx(0.0001 / 16)
     assert found.at(math.sqrt(50.0)) == pytest.approx(math.sqrt(0.1))
     assert found.at(2.0) == math.inf
     levels = [found.level(evaluations) for evaluations in (2, 5, 10, 20, 50)]
     assert levels[0] == levels[1] and levels == sorted(levels)
-    assert [found.at(level) for level in levels[1:4]] == pytest.approx([0.3, 0.3 / 4, 0.3 / 16], rel=0.1)
+    assert [found.at(level) for level in levels[1:]] == pytest.approx([0.3, 0.3 / 16, 0.3 / 256, 0.001], rel=0.1)
     assert Divergence((40.0, 20.0), (5.0, 9.0)).level(5) is None
     assert Divergence.from_text(found.as_text()) == found
+
+
+def test_a_start_from_the_model_takes_no_more_evaluations_than_it_may():
+    for evaluations in (10, 16, 20, 64, 500):
+        fitted, compared = shared(evaluations)
+        assert fitted >= 2 and 2 <= compared <= LEVELS and fitted + compared * ITEMS == evaluations
+    assert shared(64) == (36, 7)
 
 
 def test_a_start_keeps_it_with_its_file(tmp_path):
