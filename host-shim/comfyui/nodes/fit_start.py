@@ -108,6 +108,11 @@ class LGSFitStart(io.ComfyNode):
             )
         else:
             count, levels = shared(evaluations)
+            if rank >= count:
+                raise lgs.InvalidArgument(
+                    f"rank: expected 0 to {count - 1}, fewer than the {count} of the {evaluations} evaluations that "
+                    f"are at pure noise, got {rank}. Raise evaluations, or lower rank."
+                )
             bar = ProgressBar(evaluations)
             empty = _emptied(patcher, latent_image["samples"])
             work = Work(name, (about, rank, count, tuple(empty.shape)))
