@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 
 from .client import Client
 from .conftest import Servers
-from .graphs import with_inputs
+from .graphs import shipped, with_inputs
 from .server import ComfyServer
 
 SECONDS = 300
@@ -219,3 +220,24 @@ def test_a_failing_job_keeps_those_before_it_and_leaves_nothing_queued(
     assert "job 3 (digits = x)" in output and "expected 1 to 64 characters" in output, output
     assert len(batch.pictures()) == 2
     assert not any(comfy.get_json("/queue").values())
+
+
+def test_a_start_is_fitted_once_for_all_pictures(tmp_path: Path, pack: Path, servers: Servers):
+    """The example graph that fits one and samples four with it, over seeds; the host caches as it does by default."""
+    server = servers.running(pack, "--cache-classic")
+    folder = server.folder / "models" / "lgs"
+    shutil.rmtree(folder, ignore_errors=True)
+    batch = Batch(tmp_path, shipped(pack, "lgs_start"))
+    try:
+        status, output = batch.run("--server", server.address, "--set", "noise_seed=1..2")
+        assert status == 0, output
+        [start] = (folder / "starts").glob("*.safetensors")
+        fitted = start.stat().st_mtime_ns
+
+        status, output = batch.run("--server", server.address, "--set", "noise_seed=1..5")
+        assert status == 0, output
+        assert "20 pictures of 5 jobs" in output, output[-400:]
+        assert start.stat().st_mtime_ns == fitted
+        assert len({hashlib.sha256(picture).digest() for picture in batch.pictures().values()}) == 20
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
