@@ -13,6 +13,7 @@ four points a level, unless a level is given.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ def measure(run: Run) -> Numbers:
 
 def show(numbers: Numbers, folder: Path) -> Findings:
     sentences = [text for id in numbers["beds"] for text in _sentences(numbers, id)]
+    sentences += [text for id in numbers["beds"] if (text := _paid(numbers, id))]
     sentences += [f"Missing: {one['what']}: {one['why']}." for one in numbers["missing"]]
     sentences += [f"{SOLVERS[solver]} is the one of {source}." for solver, source in numbers["sources"].items()]
     file = folder / "starts.png"
@@ -244,6 +246,32 @@ def _sentences(numbers: Numbers, id: str) -> list[str]:
         if told:
             sentences.append(f"{numbers['beds'][id]['name']}, {budget} evaluations. {'; '.join(told)}.")
     return sentences
+
+
+def _paid(numbers: Numbers, id: str) -> str:
+    """What the evaluations that a start from the model takes once come to; empty where it brought nothing."""
+    budget = BUDGETS[0]
+    rows = {at: _rows(numbers, id, TOLD, at) for at in BUDGETS}
+    if "model" not in rows[budget]:
+        return ""
+    reached, _ = mean_and_error(rows[budget]["model"]["groups"][TRUTH])
+    without = [(at, mean_and_error(rows[at]["none"]["groups"][TRUTH])[0]) for at in BUDGETS if "none" in rows[at]]
+    if without[0][1] <= reached:
+        return ""
+    worth = without[-1][0]
+    for (few, far), (many, near) in itertools.pairwise(without):
+        if near <= reached:
+            # A straight line in log distance over log evaluations.
+            share = math.log(far / reached) / math.log(far / near)
+            worth = few * (many / few) ** share
+            break
+    least = "" if without[-1][1] <= reached else "at least "
+    cost = MODEL["evaluations"]
+    return (
+        f"{numbers['beds'][id]['name']}: {budget} evaluations of {SOLVERS[TOLD]} from the model's own start are worth "
+        f"{least}{worth:.1f} without one, so that the {cost} that it takes once a prompt are made up for after "
+        f"{'at most ' if least else ''}{math.ceil(cost / (worth - budget))} pictures."
+    )
 
 
 def _of(groups: list[float]) -> str:

@@ -91,6 +91,24 @@ def test_the_page_says_what_a_start_brought(tmp_path):
     assert found.tables[1].rows == [("10", "0.75", "0.5")]
 
 
+def test_the_page_says_from_how_many_pictures_on_a_start_pays():
+    def row(budget, start, distance):
+        return {
+            "bed": "cifar", "solver": starts.TOLD, "budget": budget, "start": start,
+            "groups": {"truth": [distance, distance]},
+        }  # fmt: skip
+
+    without = [row(budget, None, distance) for budget, distance in ((5, 16.0), (7, 9.0), (10, 4.0), (20, 1.0))]
+    told = lambda reached: starts._paid(  # noqa: E731
+        {"beds": {"cifar": {"name": "CIFAR-10"}}, "rows": [*without, row(5, starts.MODEL, reached)]}, "cifar"
+    )
+
+    # From 10 to 20 evaluations the distance falls as their square: 2 is reached at 10 sqrt(2).
+    assert "are worth 14.1 without one" in told(2.0) and "after 8 pictures" in told(2.0)
+    assert "are worth at least 20.0 without one" in told(0.5) and "after at most 5 pictures" in told(0.5)
+    assert told(17.0) == ""
+
+
 def test_a_start_fitted_to_few_pictures_is_found_out(folder, monkeypatch):
     """One that has all of them, and no noise above them, gives them back."""
     exact = beds.bed("digits-law", folder)
