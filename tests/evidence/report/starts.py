@@ -256,7 +256,7 @@ def _paid(numbers: Numbers, id: str) -> str:
         return ""
     reached, _ = mean_and_error(rows[budget]["model"]["groups"][TRUTH])
     without = [(at, mean_and_error(rows[at]["none"]["groups"][TRUTH])[0]) for at in BUDGETS if "none" in rows[at]]
-    if without[0][1] <= reached:
+    if len(without) < 2 or without[0][1] <= reached:  # a quick run has one
         return ""
     worth = without[-1][0]
     for (few, far), (many, near) in itertools.pairwise(without):

@@ -99,7 +99,7 @@ def test_the_page_says_from_how_many_pictures_on_a_start_pays():
         }  # fmt: skip
 
     without = [row(budget, None, distance) for budget, distance in ((5, 16.0), (7, 9.0), (10, 4.0), (20, 1.0))]
-    told = lambda reached: starts._paid(  # noqa: E731
+    told = lambda reached, without=without: starts._paid(  # noqa: E731
         {"beds": {"cifar": {"name": "CIFAR-10"}}, "rows": [*without, row(5, starts.MODEL, reached)]}, "cifar"
     )
 
@@ -107,6 +107,8 @@ def test_the_page_says_from_how_many_pictures_on_a_start_pays():
     assert "are worth 14.1 without one" in told(2.0) and "after 8 pictures" in told(2.0)
     assert "are worth at least 20.0 without one" in told(0.5) and "after at most 5 pictures" in told(0.5)
     assert told(17.0) == ""
+    # Of a run that is quick, or not finished.
+    assert told(2.0, without[:1]) == told(2.0, []) == ""
 
 
 def test_a_start_fitted_to_few_pictures_is_found_out(folder, monkeypatch):
