@@ -52,7 +52,7 @@ WORDS = {
 
 PICTURES = {"from": "pictures", "rank": 64, "count": 4000}
 MODEL = {"from": "model", "evaluations": 64}
-MIXTURE = {"from": "mixture", "components": 4, "rank": 32, "count": 4000}
+MIXTURE = {"from": "mixture", "components": 4, "rank": 64, "count": 4000}
 FLOW = {"from": "flow", "rank": 32, "count": 4000}
 STARTS: dict[str, dict[str, Any] | None] = {"none": None, "pictures": PICTURES, "model": MODEL}
 QUICK_STARTS: dict[str, dict[str, Any] | None] = {
