@@ -60,7 +60,8 @@ class Bed:
     what else there is."""
 
     def sigmas(self, steps: int, sigma: float | None = None, sigma_min: float | None = None) -> Tensor:
-        return karras_sigmas(steps, sigma or self.sigma_max, sigma_min or self.sigma_min)
+        highest = self.sigma_max if sigma is None else sigma
+        return karras_sigmas(steps, highest, self.sigma_min if sigma_min is None else sigma_min)
 
 
 @functools.cache

@@ -274,8 +274,8 @@ SECTION = Section(
     measure=measure,
     show=show,
     remarks=(
-        "The mixture costs least wherever a Gaussian costs anything. The flow is between the two there, and behind the "
-        "Gaussian where that is right: its training leaves it slightly off.",
+        "The mixture costs least at low levels, where a Gaussian costs something. The flow is between the two there, "
+        "and behind the Gaussian where that is right: its training leaves it slightly off.",
         "The ends are compared number by number, which does not see how numbers hang together: they tell pure noise "
         "from a start, and hardly one start from another, which the bound does.",
     ),

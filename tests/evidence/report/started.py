@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,9 @@ from . import beds
 from .samplers import SHIPPED, Counted, evaluations, k_diffusion
 
 BATCH = 100
+
+Begun = dict[int | None, tuple[Start | None, float | None]]
+"""Of each kind of items, the start and the level sigma at which it begins; none where there is none."""
 
 
 def measured_group(
@@ -41,17 +44,8 @@ def measured_group(
     noise = _noise(of, size, group, tuning)
     steps = steps_within(solver, budget)
     begun = _begun(of, start, steps, group, precision, guidance)
-    samples, taken = torch.empty_like(noise), 0.0
-    for kind, (prior, level) in begun.items():
-        chosen = (labels == kind if kind is not None else labels >= 0).nonzero().flatten()
-        for part in chosen.split(BATCH):
-            model = Counted(of.denoiser(labels[part], precision, guidance), len(part))
-            draw = functools.partial(torch.randn, noise[part].shape, generator=torch.Generator().manual_seed(group))
-            sigmas = of.sigmas(steps, level, sigma_min)
-            samples[part] = _solved(
-                solver, model, _first(of, prior, level, noise[part]), sigmas, lambda *_, draw=draw: draw()
-            )
-            taken = model.evaluations
+    denoiser = functools.partial(of.denoiser, precision=precision, guidance=guidance)
+    samples, taken = _drawn(of, begun, labels, noise, steps, solver, denoiser, sigma_min, group)
     at = [level for _, level in begun.values()]
     return of.distances(samples, labels) | {"about": {"evaluations": taken, "levels": at}}
 
@@ -67,13 +61,12 @@ def memorised(
     begun = _begun(of, start, budget, group)
     found = {}
     for name, taken in (("with", begun), ("without", dict.fromkeys(begun, (None, None)))):
+        samples, _ = _drawn(of, taken, labels, noise, budget)
         hits = 0
-        for kind, (prior, level) in taken.items():
-            part = (labels == kind).nonzero().flatten()
-            x, sigmas = _first(of, prior, level, noise[part]), of.sigmas(budget, level)
-            samples = _solved("sample_dpmpp_2m", of.denoiser(labels[part]), x, sigmas, None).flatten(1)
+        for kind in taken:
             both = of.pictures(kind, 2 * start["count"], _seed(group, kind)).flatten(1)
-            fitted, others = (torch.cdist(samples, half).amin(dim=1) for half in both.split(start["count"]))
+            of_kind = samples[labels == kind].flatten(1)
+            fitted, others = (torch.cdist(of_kind, half).amin(dim=1) for half in both.split(start["count"]))
             hits += int((fitted < others).sum())
         found[name] = hits / size
     return found
@@ -94,18 +87,12 @@ def seed_kept(
     of = beds.bed(bed, folder)
     labels = torch.arange(size) % beds.KINDS
     noise = _noise(of, size, group)
-    samples = []
-    for taken in (None, start):
-        drawn = torch.empty_like(noise)
-        for kind, (prior, level) in _begun(of, taken, steps, group).items():
-            part = (labels == kind).nonzero().flatten()
-            x, sigmas = _first(of, prior, level, noise[part]), of.sigmas(steps, level)
-            drawn[part] = _solved("sample_dpmpp_2m", of.denoiser(labels[part]), x, sigmas, None)
-        samples.append(drawn)
-        if start is None:
-            samples.append(drawn.roll(beds.KINDS, dims=0))
-            break
-    return (samples[0] - samples[1]).square().mean().sqrt().item()
+    without, _ = _drawn(of, _begun(of, None, steps, group), labels, noise, steps)
+    if start is None:
+        other = without.roll(beds.KINDS, dims=0)
+    else:
+        other, _ = _drawn(of, _begun(of, start, steps, group), labels, noise, steps)
+    return (without - other).square().mean().sqrt().item()
 
 
 def steps_within(solver: str, budget: int) -> int:
@@ -124,9 +111,32 @@ def _noise(of: beds.Bed, size: int, group: int, tuning: bool = False) -> Tensor:
     return torch.randn(size, *of.shape, generator=generator)
 
 
-def _first(of: beds.Bed, prior: Start | None, level: float | None, noise: Tensor) -> Tensor:
-    """Where a trajectory begins."""
-    return noise * of.sigma_max if prior is None or level is None else prior.begin(noise, level)
+def _drawn(
+    of: beds.Bed,
+    begun: Begun,
+    labels: Tensor,
+    noise: Tensor,
+    steps: int,
+    solver: str = "sample_dpmpp_2m",
+    denoiser: Callable[..., Any] | None = None,
+    sigma_min: float | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, float]:
+    """What the solver makes of noise (n, ...), and the evaluations of a trajectory. ``seed``: of its own noise."""
+    samples, taken = torch.empty_like(noise), 0.0
+    generator = torch.Generator().manual_seed(seed)
+    for kind, (prior, level) in begun.items():
+        chosen = (labels == kind if kind is not None else labels >= 0).nonzero().flatten()
+        sigmas = of.sigmas(steps, level, sigma_min)
+        for part in chosen.split(BATCH):
+            model = Counted((denoiser or of.denoiser)(labels[part]), len(part))
+            # Where hosts begin, unless there is a start.
+            pure = prior is None or level is None
+            x = noise[part] * of.sigma_max if pure else prior.begin(noise[part], level)
+            draw = functools.partial(torch.randn, x.shape, generator=generator)
+            samples[part] = _solved(solver, model, x, sigmas, lambda *_, draw=draw: draw())
+            taken = model.evaluations
+    return samples, taken
 
 
 @torch.no_grad()
@@ -145,7 +155,7 @@ def _begun(
     group: int,
     precision: str = "float32",
     guidance: float = 1.0,
-) -> dict[int | None, tuple[Start | None, float | None]]:
+) -> Begun:
     """For items of each kind the start and the level sigma at which it begins; none where it would hurt. The level is
     told the steps, as *LGS Start* tells it."""
     kinds = range(beds.KINDS) if of.labelled else (None,)
