@@ -140,7 +140,7 @@ def test_starts_side_by_side(comfy: Client, server: ComfyServer, pack: Path):
     graph = shipped(pack, "lgs_start")
     run = comfy.run(graph)
     assert run.outcome == "execution_success", run.details
-    assert "fitted to the model itself, in 128 evaluations" in run.outputs[declared.TEXT]["text"][0]
+    assert "fitted to the model itself, in 80 evaluations" in run.outputs[declared.TEXT]["text"][0]
     assert (server.folder / "models" / "lgs" / "starts" / "digit 5.safetensors").is_file()
     shutil.rmtree(server.folder / "models" / "lgs")
     pictures = run.images.split(32, dim=2)
