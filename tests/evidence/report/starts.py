@@ -420,9 +420,9 @@ SECTION = Section(
     measure=measure,
     show=show,
     remarks=(
-        "For: at five evaluations a start pays for every sampler on photographs, most where the sampler is far off. It "
-        "does so in bfloat16 and with guidance, and from the model itself nearly as from thousands of pictures. What is "
-        "asked for is kept as long as each label has a start of its own: one for all loses some of it.",
+        "For: at five evaluations a start pays for every sampler on photographs, most where the sampler is far off, in "
+        "bfloat16 and with guidance too, and from the model itself nearly as from thousands of pictures. What is asked "
+        "for is kept as long as each label has a start of its own: one for all loses some of it.",
         "For: hosts begin at pure noise, which lacks the data's mean. On digits that error stays however many steps "
         "there are, and grows with them for DPM-Solver++(2M); a start mends it.",
         "Against: from seven evaluations on UniPC, and slightly iPNDM, are farther from real pictures of CIFAR-10 with "
