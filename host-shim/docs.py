@@ -18,6 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLER = "LGSSampler"
+MODE = "covariance"
+"""The sampler's input that shows the modes, too."""
 HELP = Path("host-shim") / "comfyui" / "web" / "docs"
 
 Entry = dict[str, Any]
@@ -55,10 +57,19 @@ def shown(advanced: bool) -> Iterator[Entry]:
     """Inputs that users see; sockets come last of all."""
     sampler = node()
     for entry in sampler["inputs"]:
-        if entry.get("source") != "model" and entry.get("advanced", False) == advanced:
-            yield entry
+        if "source" not in entry and entry.get("advanced", False) == advanced:
+            yield with_modes(entry) if entry["id"] == MODE else entry
     if advanced:
         yield from sampler.get("sockets", [])
+
+
+def with_modes(entry: Entry) -> Entry:
+    """The input as the node shows it: with the modes of options that have no input of their own, before its own."""
+    hidden = [other for other in node()["inputs"] if "modes" in other]
+    modes = [mode for other in hidden for mode in other["modes"].values()]
+    texts = {key: " ".join([*(mode[key] for mode in modes), entry[key]]) for key in ("doc", "doc_zh")}
+    recommended = [other["recommended"] for other in hidden if other.get("recommended") in other["modes"]]
+    return entry | texts | ({"recommended": recommended[0]} if recommended else {})
 
 
 def markdown(entries: Iterable[Entry], words: dict) -> str:
@@ -72,7 +83,7 @@ def markdown(entries: Iterable[Entry], words: dict) -> str:
 
 def inputs(id: str, words: dict) -> str:
     """All inputs of a node; without defaults where it has none but sockets."""
-    entries = [entry for entry in nodes()[id]["inputs"] if entry.get("source") != "model"]
+    entries = [entry for entry in nodes()[id]["inputs"] if "source" not in entry]
     sockets = nodes()[id].get("sockets", [])
     return (
         markdown([*entries, *sockets], words) if entries else _table(words["sockets"], ((s,) for s in sockets), words)

@@ -22,6 +22,13 @@ class Options:
     ========================== ================================================================ =============
     option                     values                                                           default
     ========================== ================================================================ =============
+    ``solver``                 How a trajectory gets from one noise level to the next.          ``"ancestral"``
+                               ``"ancestral"``: each step draws from the reverse kernel with a
+                               covariance, see ``covariance``. ``"secant"``: a step of second
+                               order that uses the posterior covariance, found from how the
+                               model's answers change along the way, a number for each octave
+                               of frequencies. One evaluation a step; of the other options
+                               ``eta``, ``s_noise``, ``pure_noise`` and ``process`` count.
     ``covariance``             The covariance of the noise that each step adds from             ``"lanczos"``
                                ``covariance_min_sigma`` up to ``covariance_max_sigma``.
                                ``"lanczos"``: the full posterior covariance (arXiv 2605.22723).
@@ -43,7 +50,9 @@ class Options:
                                pays most above. For a flow model the level is sigma / (1 -
                                sigma). 0: no limit.
     ``eta``                    0 to 1. How far each step follows the random path. 1: DDPM. 0:   ``1.0``
-                               DDIM's mean, with the posterior covariance still added.
+                               with the secant no noise, so that more steps draw the same
+                               picture; with a covariance DDIM's mean, its part of the
+                               posterior still added. For ``"lanczos"`` 0.5 is a good choice.
     ``s_noise``                0 to 100. Multiplies the noise that each step adds. 1 is right   ``1.0``
                                for an exact model.
     ``jvp``                    How Jacobian-vector products are computed.                       ``"auto"``
@@ -80,6 +89,10 @@ class Options:
     ``precision``              What the model computes in, which decides how far a finite       ``"auto"``
                                difference reaches. ``"auto"``: the dtype of x. Otherwise
                                ``"float64"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    ``pure_noise``             Whether x holds nothing but noise when sampling begins, sigma    ``False``
+                               times a standard normal. It then lacks the mean of the data,
+                               which the solver ``"secant"`` puts in from its first evaluation.
+                               Leave it off where there is a picture beneath the noise.
     ========================== ================================================================ =============
 
     .. options: end
@@ -130,10 +143,12 @@ class Options:
 
     @property
     def products(self) -> int:
-        """Jacobian-vector products that ``covariance`` takes in each step that it is for, at most: 0 where the
-        model is evaluated once a step. The node manifest says which option is their number."""
-        covariance = next(entry for entry in library().options if entry["id"] == "covariance")
-        counted_by = covariance["products"].get(self._values["covariance"])
+        """Jacobian-vector products in each step that takes them, at most: 0 where the model is evaluated once a step.
+        The node manifest says which choices take them, and which option is their number."""
+        declared = {entry["id"]: entry for entry in library().options}
+        counted_by: str | None = next(name for name, entry in declared.items() if "products" in entry)
+        while counted_by is not None and "products" in declared[counted_by]:
+            counted_by = declared[counted_by]["products"].get(self._values[counted_by])
         return 0 if counted_by is None else self._values[counted_by]
 
     def _with(self, **changes: Any) -> Options:

@@ -27,7 +27,7 @@ class Step:
     jvp: str
     """How they were computed; ``"auto"`` where that was not decided yet."""
     ritz_values: Tensor
-    """(batch, products), float64, rising; (batch, 0) without Lanczos."""
+    """(batch, products), float64, rising; a secant's (batch, octaves), at ``sigma_next``; (batch, 0) without either."""
     lanczos_error: float
     """nan without Lanczos."""
     covariance_share: float

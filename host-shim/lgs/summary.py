@@ -36,13 +36,20 @@ def table(record: Record) -> str:
     ]
     lines += [_line(number, step) for number, step in enumerate(steps, 1)]
     lines += ["", *advice(record)]
-    error = "as it would be without the free extra vector, which makes it about a quarter" if record.extended else ""
     lines += [
         "",
         "Ritz values approach the eigenvalues of the model's Jacobian; the smallest and the largest of the batch.",
-        f"Error: estimated, of the step's noise{error and ', ' + error}.",
-        "Covariance: the share of the variance of the step's noise that it added.",
     ]
+    if _is_secant(record):
+        lines.append(
+            "They are the secants': one for each octave of frequencies, at the noise level that the step ends at."
+        )
+    else:
+        error = (
+            "as it would be without the free extra vector, which makes it about a quarter" if record.extended else ""
+        )
+        lines.append(f"Error: estimated, of the step's noise{error and ', ' + error}.")
+    lines.append("Covariance: the share of the variance of the step's noise that it added.")
     if any(step.jvp == "forward" and step.jvps for step in steps):
         lines.append("An evaluation in forward mode gives a product as well, and takes three to six times as long.")
     return "\n".join(lines)
@@ -50,10 +57,16 @@ def table(record: Record) -> str:
 
 def advice(record: Record) -> list[str]:
     """Sentences about the run: what cost much for little, and what went wrong."""
+    if _is_secant(record):
+        return []
     lanczos = [step for step in record.steps if step.ritz_values.numel()]
     if not lanczos:
         return [_without_lanczos(record)]
     return [sentence for rule in (_useless_steps, _error, _negative) if (sentence := rule(record, lanczos))]
+
+
+def _is_secant(record: Record) -> bool:
+    return record.options is not None and record.options.solver == "secant"
 
 
 def _without_lanczos(record: Record) -> str:
@@ -134,7 +147,7 @@ def _line(number: int, step: Step) -> str:
     low, high, error, share = "-", "-", "-", "-"
     if step.ritz_values.numel():
         low, high = f"{step.ritz_values.min().item():.2g}", f"{step.ritz_values.max().item():.2g}"
-        error = _percent(step.lanczos_error)
+        error = "-" if math.isnan(step.lanczos_error) else _percent(step.lanczos_error)
     if step.noise_variance > 0:
         share = _percent(step.covariance_share)
     return (

@@ -37,7 +37,7 @@ def test_schema_is_the_manifest(comfy: Client, manifest: dict, node_id: str):
     if "search_aliases" in info:
         assert info["search_aliases"] == node["search_aliases"]
 
-    shown = [entry for entry in node["inputs"] if entry.get("source") != "model"]
+    shown = [entry for entry in node["inputs"] if "source" not in entry]
     shown += node.get("sockets", [])
     # Optional where that goes, so that a graph that was saved before an input came still runs.
     groups = {entry["id"]: "required" if entry.get("required") or "pattern" in entry else "optional" for entry in shown}

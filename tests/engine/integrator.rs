@@ -91,3 +91,79 @@ fn small_steps_follow_the_reverse_sde() {
         assert!(distance(&(rate / (2.0 * sigma)), &(lambda.ones_like() * eta * eta)) < 1e-3);
     }
 }
+
+const ETAS: [f64; 4] = [0.0, 0.3, 0.7, 1.0];
+
+/// Random steps for α = 1.
+fn exploding() -> impl Iterator<Item = (f64, f64, Tensor)> {
+    cases().filter(|case| case.0 == Process::VarianceExploding).map(|(_, t, s, lambda)| (t, s, lambda))
+}
+
+#[test]
+fn from_d_it_is_the_same_step() {
+    // D = J x and r = (1 − J) x where the mean is 0: D + a r = G x.
+    for (sigma_t, sigma_s, lambda) in exploding() {
+        let j: Tensor = &lambda / (&lambda + sigma_t * sigma_t);
+        for eta in ETAS {
+            let integrator = Integrator { process: Process::VarianceExploding, sigma_t, sigma_s, eta };
+            let a = integrator.residual_gain(&lambda).expect("a");
+            let came: Tensor = &j + a * (1.0 - &j);
+            assert!(distance(&came, &integrator.gain(&lambda).expect("gain")) < 1e-9, "eta {eta}");
+        }
+        // J = 0: the exponential integrator's own.
+        let integrator = Integrator { process: Process::VarianceExploding, sigma_t, sigma_s, eta: 0.5 };
+        let a = integrator.residual_gain(&lambda.zeros_like()).expect("a");
+        assert!(distance(&a, &(lambda.ones_like() * (sigma_s / sigma_t).powf(1.25))) < 1e-13);
+    }
+}
+
+#[test]
+fn d_changes_along_the_step_as_a_gaussians_does() {
+    for (sigma_t, sigma_s, lambda) in exploding() {
+        for eta in ETAS {
+            let integrator = Integrator { process: Process::VarianceExploding, sigma_t, sigma_s, eta };
+            // x = 1 at σ_t: D_t = J_t, r = 1 − J_t; at σ_s the mean of x is G.
+            let j = |sigma: f64| -> Tensor { &lambda / (&lambda + sigma * sigma) };
+            let expected: Tensor = j(sigma_s) * integrator.gain(&lambda).expect("gain") - j(sigma_t);
+            let came = integrator.change(&lambda, sigma_s).expect("change") * (1.0 - j(sigma_t));
+            assert!(distance(&came, &expected) < 1e-11, "eta {eta}");
+        }
+    }
+}
+
+#[test]
+fn the_weight_of_a_change_is_its_integral() {
+    // Simpson's rule in ln v.
+    let exponents = [0.0, 1e-4, 0.2, 0.5, 0.9, 1.0];
+    for (sigma_t, sigma_s, _) in exploding().take(12) {
+        for eta in ETAS {
+            let integrator = Integrator { process: Process::VarianceExploding, sigma_t, sigma_s, eta };
+            for node in [sigma_s, 1.7 * sigma_t] {
+                let came = integrator.weight(&Tensor::from_slice(&exponents), node).expect("weight");
+                let k = 1.0 + eta * eta;
+                let h = (sigma_t / sigma_s).ln();
+                for (exponent, came) in exponents.iter().zip(vec(&came)) {
+                    // (v^e − t^e)/(node^e − t^e), ln v − ln t = u.
+                    let measure = |u: f64| match *exponent {
+                        0.0 => u,
+                        e => (e * u).exp_m1(),
+                    };
+                    let f = |u: f64| k * (-k * (u + h)).exp() * measure(u) / measure((node / sigma_t).ln());
+                    let parts = 2000;
+                    let width = h / parts as f64;
+                    let sum: f64 = (0..=parts)
+                        .map(|i| {
+                            let share = if i == 0 || i == parts { 1.0 } else { 2.0 + 2.0 * (i % 2) as f64 };
+                            share * f(-h + i as f64 * width)
+                        })
+                        .sum();
+                    let expected = sum * width / 3.0;
+                    assert!(
+                        (came - expected).abs() < 2e-5 * expected.abs().max(1e-3),
+                        "{exponent} {eta}: {came} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}

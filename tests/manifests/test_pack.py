@@ -42,7 +42,7 @@ def test_the_registrys_rules():
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_help_page_names_every_input_and_output(node: dict, language: str):
     page = (PACK / "web" / "docs" / node["id"] / f"{language}.md").read_text(encoding="utf-8")
-    shown = [entry for entry in node["inputs"] if entry.get("source") != "model"] + node.get("sockets", [])
+    shown = [entry for entry in node["inputs"] if "source" not in entry] + node.get("sockets", [])
     for entry in shown:
         assert f"| {entry['display_name']} |" in page, entry["id"]
     for output in node["outputs"]:
@@ -57,7 +57,7 @@ def test_help_page_in_other_languages_is_the_english_one(node: dict):
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node["id"])
 def test_common_inputs_come_first(node: dict):
-    advanced = [entry.get("advanced", False) for entry in node["inputs"] if entry.get("source") != "model"]
+    advanced = [entry.get("advanced", False) for entry in node["inputs"] if "source" not in entry]
     assert advanced == sorted(advanced)
 
 

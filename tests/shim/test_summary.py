@@ -55,11 +55,23 @@ def test_a_flow_s_threshold_is_in_the_setting_s_unit():
 
 def test_the_node_s_defaults_need_no_advice():
     sigmas = [20.0, 8.0, 3.0, 1.2, 0.3, 0.03, 0.0]
-    for options in (lgs.Options.recommended(), lgs.Options.recommended(lanczos_steps=2)):
+    lanczos = lgs.Options.recommended(solver="ancestral", eta=0.5)
+    for options in (lgs.Options.recommended(), lanczos, lgs.Options.recommended(solver="ancestral", lanczos_steps=2)):
         assert summary.advice(recorded(options, sigmas)) == []
-    text = summary.table(recorded(lgs.Options.recommended(), sigmas))
-    assert "as it would be without the free extra vector" in text
+    assert "as it would be without the free extra vector" in summary.table(recorded(lanczos, sigmas))
     assert "free extra vector" not in summary.table(recorded({"extended": False}))
+
+
+def test_a_secant_has_ritz_values_and_no_lanczos_error():
+    for eta in (0.0, 0.5):
+        record = recorded({"solver": "secant", "eta": eta})
+        text = summary.table(record)
+        rows = [line.split() for line in text.splitlines()[3:7]]
+        assert [row[2:4] for row in rows] == [["2", "0"], ["1", "0"], ["1", "0"], ["0", "0"]]
+        assert all(0 <= float(row[4]) <= float(row[5]) <= 1 and row[6] == "-" for row in rows[:3])
+        assert all((row[7] == "-") == (eta == 0) for row in rows[:3]), "a share of the noise, where there is any"
+        assert rows[3][4:8] == ["-", "-", "-", "-"]
+        assert "the secants'" in text and "Error" not in text and summary.advice(record) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 import torch
-from comfy.samplers import KSAMPLER
+from comfy.samplers import KSAMPLER, CFGGuider
 from comfy_api.latest import io
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -17,7 +17,7 @@ from ..lgs._ffi.engine import engine
 from ..lgs.diagonal import Diagonal
 from .progress import EvaluationProgress
 from .run_history import Run, fingerprint, new_history
-from .schema import node_schema, with_old_names
+from .schema import node_schema, options_of, with_old_names
 
 
 class LGSSampler(io.ComfyNode):
@@ -40,14 +40,35 @@ class LGSSampler(io.ComfyNode):
     def execute(cls, diagonal: Diagonal | None = None, **inputs) -> io.NodeOutput:
         # What is wrong is reported here, by the node that holds it, not while sampling.
         engine()
-        options = lgs.Options(**inputs)
+        options = lgs.Options(**options_of("LGSSampler", inputs))
         if options.covariance == "diagonal-learned" and diagonal is None:
             raise ValueError(
                 "diagonal: covariance diagonal-learned needs a network for the diagonal, and none is connected. "
                 "Connect Load Diagonal Covariance, or choose diagonal, which needs none."
             )
         asked = {"options": options, "diagonal": diagonal, "runs": new_history()}
-        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options=asked))
+        return io.NodeOutput(LGSSampling(sample_lgs, extra_options=asked))
+
+
+class LGSSampling(KSAMPLER):
+    """The SAMPLER: a host's own around `sample_lgs`, which is told what the host alone knows."""
+
+    def sample(
+        self,
+        model_wrap: CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """As ComfyUI calls a SAMPLER: noise and latent (batch, ...), in the model's own space."""
+        empty = latent_image is None or not torch.count_nonzero(latent_image)
+        pure_noise = empty and denoise_mask is None and bool(self.max_denoise(model_wrap, sigmas))
+        told = KSAMPLER(self.sampler_function, self.extra_options | {"pure_noise": pure_noise}, self.inpaint_options)
+        return told.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
 
 
 @torch.no_grad()
@@ -62,19 +83,21 @@ def sample_lgs(
     options: lgs.Options,
     diagonal: Diagonal | None = None,
     runs: deque[Run] | None = None,
+    pure_noise: bool = False,
 ) -> Tensor:
     """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
 
     ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
     progress bar and preview; ``disable`` hides the bar on the console; ``options`` are those of the node;
-    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run.
+    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run;
+    ``pure_noise``: there is no picture beneath x's noise.
     """
     if len(sigmas) < 2:
         return x
     extra_args = {} if extra_args is None else extra_args
     base_model = model.inner_model.inner_model
     model_sampling = base_model.model_sampling
-    options = with_model(options, base_model)
+    options = with_model(options, base_model)._with(pure_noise=pure_noise)
     if options.products:
         refuse_reused_answers(extra_args, "LGS Sampler", "Remove that node, or set the input covariance to isotropic.")
     record = lgs.Record({"seed": extra_args.get("seed")})

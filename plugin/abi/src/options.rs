@@ -18,6 +18,17 @@ pub enum Process {
     Flow,
 }
 
+/// How a trajectory gets from one noise level to the next.
+#[repr(u8)]
+#[derive(StableAbi, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Solver {
+    /// Draws from the reverse kernel with a covariance.
+    Ancestral,
+    /// A step of second order with J from the change of D, one evaluation a step.
+    Secant,
+}
+
 /// Covariance Σ of the reverse step: how much of c J, the posterior covariance of x_0 carried through
 /// to x_s, is added to η² v I, what remains once x_0 is known.
 #[repr(u8)]
@@ -110,11 +121,14 @@ pub enum DoubledBatch {
 #[derive(StableAbi, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     pub process: Process,
+    pub solver: Solver,
     pub covariance: Covariance,
     pub jvp: Jvp,
     pub precision: Precision,
     pub other_steps: OtherSteps,
     pub doubled_batch: DoubledBatch,
+    /// The trajectory begins with noise alone, which lacks the mean of data; for [`Solver::Secant`].
+    pub pure_noise: bool,
     /// Take the Krylov vector that the K-th product gives for free.
     pub extended: bool,
     /// K, Jacobian-vector products a step, at least 1.

@@ -78,14 +78,23 @@ pub(crate) fn finite_and_fetch<const N: usize, const M: usize>(
     tensors: [(&str, &Tensor); N],
     also: [&Tensor; M],
 ) -> Result<[f64; M]> {
-    let mut all = tensors.iter().map(|(_, tensor)| largest(tensor)).collect::<Result<Vec<_>>>()?;
-    for number in also {
-        all.push(number.f_reshape([1])?);
+    let numbers = finite_and_fetch_all(&tensors, &also)?;
+    Ok(std::array::from_fn(|i| numbers[i]))
+}
+
+/// The same for further tensors of any size: their numbers, one tensor's after the other's.
+pub(crate) fn finite_and_fetch_all(tensors: &[(&str, &Tensor)], also: &[&Tensor]) -> Result<Vec<f64>> {
+    let mut all = Vec::with_capacity(tensors.len() + also.len());
+    for (_, tensor) in tensors {
+        all.push(largest(tensor)?.f_to_kind(Kind::Double)?);
     }
-    let numbers = Vec::<f64>::try_from(Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?)?;
+    for numbers in also {
+        all.push(numbers.f_reshape([-1])?.f_to_kind(Kind::Double)?);
+    }
+    let mut numbers = Vec::<f64>::try_from(Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?)?;
     match tensors.iter().zip(&numbers).find(|(_, number)| !number.is_finite()) {
         Some(((what, _), _)) => Err(not_finite(what)),
-        None => Ok(std::array::from_fn(|i| numbers[N + i])),
+        None => Ok(numbers.split_off(tensors.len())),
     }
 }
 

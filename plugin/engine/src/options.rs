@@ -1,6 +1,6 @@
 //! What a user can choose, in terms of the mathematics.
 
-pub use lgs_abi::options::{Covariance, DoubledBatch, Jvp, Options, OtherSteps, Precision};
+pub use lgs_abi::options::{Covariance, DoubledBatch, Jvp, Options, OtherSteps, Precision, Solver};
 
 use std::ops::RangeInclusive;
 

@@ -4,3 +4,4 @@ mod bases;
 mod functions;
 mod lanczos;
 mod low_rank;
+mod octaves;

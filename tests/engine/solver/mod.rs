@@ -1,5 +1,7 @@
 //! What a solver is given, and what becomes of what it gives: seen by solvers of the tests' own.
 
+mod secant;
+
 use lgs_engine::{
     error::Result,
     host::Host,

@@ -209,7 +209,7 @@ fn edge(size: i64) -> i64 {
 }
 
 /// The orthonormal cosine transform of `size` numbers (type II), a row for each frequency.
-fn cosines(size: i64) -> Result<Tensor> {
+pub(super) fn cosines(size: i64) -> Result<Tensor> {
     let n = size as f64;
     let entries: Vec<f64> = (0..size)
         .flat_map(|k| {
