@@ -46,10 +46,15 @@ def test_schema_is_the_manifest(comfy: Client, manifest: dict, node_id: str):
     for entry in shown:
         kind, options = info["input"][groups[entry["id"]]][entry["id"]]
         assert kind == entry["type"]
-        for key in ("display_name", "tooltip", "min", "max", "step", "advanced"):
+        modes = (
+            next(other["modes"] for other in node["inputs"] if "modes" in other) if entry["id"] == "covariance" else {}
+        )
+        for key in ("display_name", "min", "max", "step", "advanced"):
             assert options.get(key) == entry.get(key), (entry["id"], key)
-        assert options.get("default") == entry.get("recommended", entry.get("default")), entry["id"]
-        assert options.get("options") == entry.get("choices")
+        assert options["tooltip"] == " ".join([*(mode["tooltip"] for mode in modes.values()), entry["tooltip"]])
+        default = next(iter(modes), entry.get("recommended", entry.get("default")))
+        assert options.get("default") == default, entry["id"]
+        assert options.get("options") == ([*modes, *entry["choices"]] if "choices" in entry else None)
 
     assert info["output"] == [entry["type"] for entry in node["outputs"]]
     assert info["output_name"] == [entry["display_name"] for entry in node["outputs"]]

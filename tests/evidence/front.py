@@ -28,7 +28,7 @@ HEADS = {
 }
 """The same in the carried table."""
 
-NODE, TUNED = "LGS, the node's defaults", "LGS, the best setting for each"
+NODE, TUNED = "LGS, Lanczos in part", "LGS, the best setting for each"
 RIVALS = {
     "dpmpp-2m": "DPM-Solver++(2M)",
     "dpmpp-2m-sde": "DPM-Solver++(2M) SDE",

@@ -15,7 +15,16 @@ from lgs.digits import load_unet
 from . import job, pictures, table
 from .section import FIGURE, SECTION
 
-OVERVIEW = ("isotropic", "lgs-shipped", "lgs-k2", "lgs-high", "ddim", "any-isotropic", "any-lgs-shipped", "any-lgs-k2")
+OVERVIEW = (
+    "lgs-shipped",
+    "dpmpp-2m",
+    "dpmpp-2m-sde",
+    "uni-pc",
+    "isotropic",
+    "lgs-in-part",
+    "any-isotropic",
+    "any-lgs-shipped",
+)
 """What the overview picture shows."""
 
 

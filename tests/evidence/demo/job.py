@@ -14,9 +14,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 import lgs
+from evidence import rivals
+from evidence.rivals import RIVALS
 from lgs.digits import SIZE, UNLABELLED, Digits, DigitUNet
 
 SIGMA_MAX, SIGMA_MIN, RHO = 20.0, 0.03, 7.0
+
+
+BESIDE = ("dpmpp_2m", "dpmpp_2m_sde", "uni_pc")
+"""Rivals that every machine has, in as many evaluations as the node's defaults take; Euler ancestral is the isotropic
+covariance at eta 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +33,26 @@ class Sampler:
     id: str
     name: str
     steps: int
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """`lgs.Options`, but for how products are had."""
     any_digit: bool = False
     """The model is given no label."""
+    rival: str = ""
+    """An id of `evidence.rivals.RIVALS`, of which the options say nothing."""
 
     @property
     def title(self) -> str:
         return f"{self.name}, any digit" if self.any_digit else self.name
 
     @property
-    def eta(self) -> float:
-        return self._options.eta
+    def eta(self) -> str:
+        """In words; empty for a rival, which has its own."""
+        return "" if self.rival else f"{self._options.eta:g}"
 
     @property
     def settings(self) -> str:
         """In words: ``eta 1, 10 steps``."""
-        return f"eta {self.eta:g}, {self.steps} steps"
+        return ", ".join([f"eta {self.eta}"] * bool(self.eta) + [f"{self.steps} steps"])
 
     def asked(self, labels: Tensor) -> Tensor:
         """The labels that the model is given where ``labels`` are the digits of the batch."""
@@ -51,6 +61,8 @@ class Sampler:
     @property
     def evaluations(self) -> int:
         """Model evaluations that a trajectory should take: one a step and one a JVP."""
+        if self.rival:
+            return rivals.evaluations(self.rival, self.steps)
         return self.steps + self.jvps
 
     @property
@@ -60,9 +72,11 @@ class Sampler:
 
     def jvps_at(self, sigma: float) -> int:
         """The same for a step that starts at ``sigma`` and is not the last."""
+        if self.rival:
+            return 0
         options = self._options
         within = options.covariance_min_sigma <= sigma <= options.covariance_max_sigma
-        return options.lanczos_steps if options.covariance == "lanczos" and within else 0
+        return options.products if within else 0
 
     @functools.cached_property
     def _options(self) -> lgs.Options:
@@ -77,11 +91,15 @@ def samplers(steps: int, eta: float) -> tuple[Sampler, ...]:
     """
     isotropic = {"covariance": "isotropic", "eta": eta}
     one, two, three = ({"covariance": "lanczos", "eta": eta, "lanczos_steps": jvps} for jvps in (1, 2, 3))
-    shipped = lgs.Options.recommended().as_dict()
+    # The node knows by itself that there is no picture beneath the noise.
+    shipped = lgs.Options.recommended(pure_noise=True).as_dict()
+    in_part = lgs.Options.recommended(solver="ancestral", eta=0.5).as_dict()
     k2 = Sampler("lgs-k2", "LGS, K = 2", steps, two)
     return (
         Sampler("isotropic", "Isotropic", steps, isotropic),
         Sampler("lgs-shipped", "LGS, node defaults", steps, shipped),
+        *(Sampler(id.replace("_", "-"), RIVALS[id].name, steps, rival=id) for id in BESIDE),
+        Sampler("lgs-in-part", "LGS, Lanczos in part", steps, in_part),
         Sampler("lgs-k1", "LGS, K = 1", steps, one),
         k2,
         Sampler("lgs-k3", "LGS, K = 3", steps, three),
@@ -154,15 +172,25 @@ def _run_batch(result: Result, unet: DigitUNet, batch: Tensor, jvp: str, seed: i
         return torch.randn(len(batch), 1, SIZE, SIZE, generator=generator)
 
     def on_step(step: dict) -> None:
-        result.model_evaluations, result.jvps = step["model_evaluations"], step["jvps"]
-        last = float(step["sigma_next"]) == 0.0
-        progress.update(1 if last else 1 + result.sampler.jvps_at(float(step["sigma"])))
+        result.jvps = step["jvps"]
+
+    digits = Digits(unet, result.sampler.asked(batch))
+    taken = 0
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal taken
+        taken += len(x) // len(batch)
+        progress.update(len(x) // len(batch))
+        return digits(x, sigma)
 
     sigmas = karras_sigmas(result.sampler.steps)
     x = draw() * sigmas[0]
     start = time.perf_counter()
-    denoise = Digits(unet, result.sampler.asked(batch))
-    options = lgs.Options(**result.sampler.options | {"jvp": jvp})
-    images = lgs.sample(denoise, x, sigmas, options, noise=draw, callback=on_step)
+    if result.sampler.rival:
+        images = rivals.sample(result.sampler.rival, denoise, x, sigmas, draw)
+    else:
+        options = lgs.Options(**result.sampler.options | {"jvp": jvp})
+        images = lgs.sample(denoise, x, sigmas, options, noise=draw, callback=on_step)
+    result.model_evaluations = taken
     result.seconds += time.perf_counter() - start
     result.images = torch.cat([result.images, images.clamp(-1, 1)])

@@ -60,7 +60,7 @@ def text(results: list[Result], measured: list[Distances], real: Distances) -> s
         (
             result.sampler.name,
             "any digit" if result.sampler.any_digit else "0 to 9",
-            f"{result.sampler.eta:g}",
+            result.sampler.eta,
             f"{result.sampler.steps}",
             f"{result.model_evaluations}",
             f"{result.jvps}",

@@ -67,25 +67,28 @@ def test_samplers_cost_what_they_stand_for():
 
     costs = {
         "isotropic": 10,
-        "lgs-shipped": 15,
+        "lgs-shipped": 10,
+        "dpmpp-2m": 10,
+        "uni-pc": 10,
+        "lgs-in-part": 15,
         "lgs-k1": 19,
         "lgs-k2": 28,
         "lgs-k3": 37,
         "ddim": 10,
         "any-isotropic": 10,
-        "any-lgs-shipped": 15,
+        "any-lgs-shipped": 10,
         "any-lgs-k2": 28,
     }
     assert {name: by_id[name].evaluations for name in costs} == costs
     assert by_id["isotropic-more-steps"].evaluations == by_id["lgs-k2"].evaluations
-    assert by_id["ddim"].eta == 0.0
+    assert by_id["ddim"].eta == "0" and by_id["dpmpp-2m"].eta == ""
     assert set(command.OVERVIEW) <= set(by_id)
 
 
 def test_the_node_s_defaults_are_lgs_s_recommended_options():
     shipped = [sampler.options for sampler in THREE_STEPS if sampler.name == "LGS, node defaults"]
 
-    assert shipped == [lgs.Options.recommended().as_dict()] * 2
+    assert shipped == [lgs.Options.recommended(pure_noise=True).as_dict()] * 2
 
 
 def test_any_digit_is_what_the_model_is_asked_for():

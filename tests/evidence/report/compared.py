@@ -192,7 +192,7 @@ def _figure(numbers: Numbers, data: str, metric: str, rows: list[Row], file: Pat
         f"{METRICS[metric]} to {about['reference']:,} held-out real pictures, less is better: mean and standard error "
         f"over up to {groups} groups of {numbers['size']:,} samples. Left against reverse steps, right against what "
         "they cost: evaluations of the model, those for products with J among them; a learned diagonal's own network "
-        f"is not counted. Node defaults: {_shipped()}. Dotted: as many real pictures that are not in the reference: "
+        f"is not counted. Lanczos in part: {_shipped()}. Dotted: as many real pictures that are not in the reference: "
         "the lower limit."
     )
     return Figure(file, f"{about['name']}: {METRICS[metric]}", caption)

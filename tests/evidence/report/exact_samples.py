@@ -256,8 +256,8 @@ SECTION = Section(
         "Against it: DPM-Solver++(2M), which is deterministic and needs no products, is as good on both laws at the "
         "larger budget, and on the Gaussian at the smaller one. With fewer evaluations still, it and its SDE are ahead "
         "on the Gaussian, as they have more steps.",
-        "K = 1 is enough; K = 3 is worth its evaluations on the Gaussian alone. The node's defaults, with products in "
-        "a part of the steps, need more steps on the Gaussian than on the mixture. Their share of the multistep "
-        "correction was chosen with laws like these in sight, so their rows are no test of it.",
+        "K = 1 is enough; K = 3 is worth its evaluations on the Gaussian alone. Lanczos in part, with products in "
+        "a part of the steps, needs more steps on the Gaussian than on the mixture. Its share of the multistep "
+        "correction was chosen with laws like these in sight, so its rows are no test of it.",
     ),
 )

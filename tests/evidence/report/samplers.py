@@ -63,20 +63,27 @@ def covariance(id: str, name: str, family: str = CHEAP, **options: Any) -> Sampl
     return Sampler(id, name, family, "lgs", {"jvp": "finite-difference"} | options)
 
 
-_defaults, _recommended = lgs.Options().as_dict(), lgs.Options.recommended().as_dict()
 SHIPPED = covariance(
     "lgs",
-    "LGS, node defaults",
+    "LGS, Lanczos in part",
     FULL,
     covariance="lanczos",
-    **{name: value for name, value in _recommended.items() if value != _defaults[name]},
+    lanczos_steps=1,
+    covariance_min_sigma=0.5,
+    covariance_max_sigma=10.0,
+    eta=0.5,
+    other_steps="multistep",
 )
+"""The node's settings for its mode lanczos, with eta 0.5."""
+
+SECANT = Sampler("secant", "LGS, secant", FULL, "lgs", {"solver": "secant", "eta": 0.0})
 """The node's defaults."""
 
 SAMPLERS = (
     covariance("lanczos-k1", "LGS, K = 1, η = 1", FULL, covariance="lanczos", lanczos_steps=1),
     covariance("lanczos-k3", "LGS, K = 3, η = 1", FULL, covariance="lanczos", lanczos_steps=3),
     covariance("lanczos-k1-half", "LGS, K = 1, η = 0.5", FULL, covariance="lanczos", lanczos_steps=1, eta=0.5),
+    SECANT,
     SHIPPED,
     covariance("isotropic", "isotropic", covariance="isotropic"),
     covariance("isotropic-large", "isotropic, larger", covariance="isotropic-large"),

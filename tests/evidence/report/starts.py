@@ -37,7 +37,7 @@ SOLVERS = {
     "sample_heun": "Heun",
     "uni_pc_bh2": "UniPC (bh2)",
     "ipndm": "iPNDM",
-    "lgs": "LGS, the node's defaults",
+    "lgs": "LGS, Lanczos in part",
 }
 TOLD = "sample_dpmpp_2m"
 """The solver of what is measured with one alone."""

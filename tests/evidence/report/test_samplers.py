@@ -10,7 +10,18 @@ import torch
 
 import lgs
 from evidence.demo import job
-from evidence.report.samplers import FAMILIES, RIVAL, SAMPLERS, evaluations, karras_sigmas, present, sample, source
+from evidence.report.samplers import (
+    FAMILIES,
+    RIVAL,
+    SAMPLERS,
+    SECANT,
+    SHIPPED,
+    evaluations,
+    karras_sigmas,
+    present,
+    sample,
+    source,
+)
 from evidence.rivals import RIVALS
 
 SIGMAS = karras_sigmas(6, 20.0, 0.03)
@@ -19,6 +30,7 @@ BY_ID = {sampler.id: sampler for sampler in SAMPLERS}
 EVALUATIONS = {
     "lanczos-k1": 11,
     "lanczos-k3": 21,
+    "secant": 6,
     "isotropic": 6,
     "isotropic-large": 6,
     "isotropic-optimal": 11,
@@ -103,9 +115,15 @@ def test_products_in_a_range_alone_cost_less():
 
 
 def test_what_is_said_to_be_shipped_is_shipped():
-    options = dict(BY_ID["lgs"].options)
+    """The node's defaults are the secant; with another mode its other inputs count."""
+    inputs = lgs.Options.recommended().as_dict()
+    shown = lgs.Options(**SECANT.options).as_dict()
+    lanczos = lgs.Options(**SHIPPED.options).as_dict()
 
-    assert lgs.Options.recommended(jvp=options["jvp"]) == lgs.Options(**options)
+    assert {name: inputs[name] for name in ("solver", "eta", "s_noise")} == {
+        name: shown[name] for name in ("solver", "eta", "s_noise")
+    }
+    assert inputs | {"solver": "ancestral", "eta": 0.5, "jvp": "finite-difference"} == lanczos
 
 
 def test_euler_ancestral_and_the_isotropic_covariance_are_one_sampler():

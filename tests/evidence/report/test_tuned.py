@@ -80,7 +80,7 @@ def test_what_is_said_and_drawn(calls, tmp_path):
     first, *others = findings.sentences
     assert "LGS, K = 1, η = 1, σ ≥ 1, isotropic, noise × 1.05 does best" in first
     others = [text for text in others if not text.startswith("Missing: ")]
-    assert len(others) == 4 and sum("the node's defaults (LGS, node defaults" in text for text in others) == 2
+    assert len(others) == 4 and sum("Lanczos in part (LGS, Lanczos in part" in text for text in others) == 2
     told = [text for text in others if "the best setting for this" in text]
     assert len(told) == 2 and all("better than" in text for text in told)
     assert not any("level with" in text or "worse than" in text for text in told)

@@ -5,7 +5,7 @@ noise; the number of steps is the largest with which a trajectory stays within t
 fewer may be better for some. Settings are tuned by successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all
 with a few samples, the best of them with more and with every factor, from the same noise. What is best is then drawn
 anew and measured against the other half of the held-out pictures, beside what one would use otherwise: what is reported
-has not been chosen for. All but the node's defaults: that was chosen by hand with rounds of this in sight.
+has not been chosen for. All but Lanczos in part: that was chosen by hand with rounds of this in sight.
 
 The factor is Karras et al.'s S_noise (arXiv 2206.00364, section 4), above 1 since a trained denoiser takes away a
 little too much noise. k-diffusion's stochastic samplers have it too, and it is tuned for them in the same way; the
@@ -79,7 +79,7 @@ QUICK_PLAN = Plan(("digits",), (10,), (1.0,), ((20, (1.0,), 1),), groups=2, size
 
 
 def settings(etas: tuple[float, ...]) -> list[Sampler]:
-    """Every setting that is tried; the node's defaults are `SHIPPED`."""
+    """Every setting that is tried; Lanczos in part is `SHIPPED`."""
     tried = [
         covariance(
             f"eta {eta:g}, K = {k}, sigma {low:g} to {high:g}, {other_steps}",
@@ -244,7 +244,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
         known = {row["id"]: row for row in rows}
         about = f"{numbers['data'][case['data']]['name']}, {case['budget']} model evaluations"
         said = {
-            "the node's defaults": SHIPPED.id,
+            "Lanczos in part": SHIPPED.id,
             "the setting for all": numbers["for_all"],
             "the best setting for this": case["id"],
         }
@@ -340,16 +340,16 @@ SECTION = Section(
     measure=measure,
     show=show,
     remarks=(
-        "LGS wins, with the node's defaults, against DDIM and Heun everywhere; at the larger budget on digits "
+        "LGS wins, with Lanczos in part, against DDIM and Heun everywhere; at the larger budget on digits "
         "against every deterministic solver; at the smaller budget on photographs against every other stochastic "
         "sampler at its own defaults.",
-        "It is level, with the node's defaults, with DPM-Solver++(2M) at the smaller budget on digits and at the "
+        "It is level, with Lanczos in part, with DPM-Solver++(2M) at the smaller budget on digits and at the "
         "larger one on photographs. With settings for digits it is level with the SDE there.",
         "Others are the better choice at the smaller budget on photographs (DPM-Solver++(2M)) and, if no setting "
         "is changed, on digits (Euler ancestral and the SDE).",
         "Some do best in fewer steps than either budget allows: DPM-Solver++(2M) on digits, where it is ahead of "
-        "the node's defaults at both.",
-        "The node's defaults were chosen with these numbers in sight and are no test of themselves. They are the "
+        "Lanczos in part at both.",
+        "Lanczos in part was chosen with these numbers in sight and is no test of itself. It is the "
         "better setting on photographs and on exact models; on digits η = 1 is.",
         "More noise than the covariance asks for helps on photographs in few steps alone. It makes up for what a "
         "trained network smooths away (Karras et al., arXiv 2206.00364).",
