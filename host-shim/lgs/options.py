@@ -49,10 +49,11 @@ class Options:
                                ``other_steps``, at no extra cost, whatever the covariance; it
                                pays most above. For a flow model the level is sigma / (1 -
                                sigma). 0: no limit.
-    ``eta``                    0 to 1. How far each step follows the random path. 1: DDPM. 0:   ``1.0``
-                               with the secant no noise, so that more steps draw the same
-                               picture; with a covariance DDIM's mean, its part of the
-                               posterior still added. For ``"lanczos"`` 0.5 is a good choice.
+    ``eta``                    0 to 1. How far each step follows the random path. 1: DDPM. 0,   ``1.0``
+                               the default of the secant: with it no noise, so that more steps
+                               draw the same picture; with a covariance DDIM's mean, its part
+                               of the posterior still added. For ``"lanczos"`` 0.5 is a good
+                               choice.
     ``s_noise``                0 to 100. Multiplies the noise that each step adds. 1 is right   ``1.0``
                                for an exact model.
     ``jvp``                    How Jacobian-vector products are computed.                       ``"auto"``

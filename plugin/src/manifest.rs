@@ -2,6 +2,7 @@
 
 use once_cell::sync::Lazy;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// `manifests/nodes.json` as it was when this library was built.
 pub const NODES: &str = concat!(include_str!("../../manifests/nodes.json"), "\0");
@@ -27,6 +28,9 @@ pub struct Input {
     /// Earlier names of it.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// Its default where another option has one of these values.
+    #[serde(default)]
+    pub defaults: Map<String, Value>,
     #[serde(flatten)]
     pub domain: Domain,
 }

@@ -50,7 +50,7 @@ pub fn check(json: &str) -> Result<Checked> {
                 )))
             }
             (Some((_, value)), None) => value_of(input, value)?,
-            _ => default(&input.domain),
+            _ => default(input, &values),
         };
         values.insert(input.id.clone(), value);
     }
@@ -60,8 +60,13 @@ pub fn check(json: &str) -> Result<Checked> {
     Ok(Checked { values, options })
 }
 
-fn default(domain: &Domain) -> Value {
-    match domain {
+/// The default of an option beside those that the manifest has before it.
+fn default(input: &Input, before: &Map<String, Value>) -> Value {
+    let chosen = before.values().filter_map(Value::as_str);
+    if let Some(value) = chosen.filter_map(|value| input.defaults.get(value)).next() {
+        return value.clone();
+    }
+    match &input.domain {
         Domain::Choice { default, .. } | Domain::Text { default } => Value::from(default.as_str()),
         Domain::Integer { default, .. } => Value::from(*default),
         Domain::Number { default, .. } => Value::from(*default),
@@ -157,10 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn a_default_may_depend_on_an_option_before_it() {
+        let eta = |json: &str| check(json).expect(json).options.eta;
+        assert_eq!((eta(""), eta(r#"{"solver": "ancestral"}"#), eta(r#"{"solver": "secant"}"#)), (1.0, 1.0, 0.0));
+        assert_eq!(eta(r#"{"eta": 0.25, "solver": "secant"}"#), 0.25);
+        for (number, input) in manifest::options().iter().enumerate() {
+            for (choice, value) in &input.defaults {
+                let before = &manifest::options()[..number];
+                let known =
+                    |domain: &Domain| matches!(domain, Domain::Choice { choices, .. } if choices.contains(choice));
+                assert_eq!(before.iter().filter(|other| known(&other.domain)).count(), 1, "{}: {choice}", input.id);
+                assert_eq!(value_of(input, value).expect("a value of the option"), *value);
+            }
+        }
+    }
+
+    #[test]
     fn an_earlier_name_stands_for_its_option_and_not_beside_it() {
         for input in manifest::options() {
             for alias in &input.aliases {
-                let value = default(&input.domain);
+                let value = default(input, &Map::new());
                 let by_alias = check(&format!("{{{alias:?}: {value}}}")).expect("an earlier name is taken");
                 assert_eq!(by_alias.values, check("").expect("defaults").values);
                 let error = check(&format!("{{{alias:?}: {value}, {:?}: {value}}}", input.id)).err().expect("both");
