@@ -322,3 +322,28 @@ fn whatever_a_model_answers_it_stays_finite_or_says_so() {
     let text = message(sample(&mut host, &options(VE, 0.0), &x, &levels(VE)));
     says(&text, &["step 2 of 5 (sigma 4", "denoised image", "NaN"]);
 }
+
+#[test]
+fn what_a_host_keeps_behind_a_mask_stays_and_the_rest_goes_on_as_if_alone() {
+    // The left half of a picture is known; numbers are independent, so that the right half knows nothing of it.
+    let known = Rng::new(11).tensor(&[1, 2, 8, 8]);
+    let right = Tensor::cat(&[known.narrow(3, 0, 4).zeros_like(), known.narrow(3, 4, 4).ones_like()], 3);
+    let masked = |x: &Tensor, sigma: f64| &right * two_heaps(x, sigma) + (1.0 - &right) * &known;
+    let sigmas: Vec<f64> = (0..40).map(|i| 5.0 * 0.01f64.powf(i as f64 / 39.0)).chain([0.0]).collect();
+    for eta in [0.0, 0.5] {
+        let mut rng = Rng::new(12);
+        let x = &known + rng.tensor(&[1, 2, 8, 8]) * sigmas[0];
+        let mut host = TestHost::new(|x, sigma| Ok(masked(x, sigma))).noise(|_, _| Ok(rng.tensor(&[1, 2, 8, 8])));
+        let came = sample(&mut host, &options(VE, eta), &x, &sigmas).expect("no error");
+        drop(host);
+        assert_eq!(distance(&came.narrow(3, 0, 4), &known.narrow(3, 0, 4)), 0.0, "eta {eta}");
+        let free = came.narrow(3, 4, 4);
+        if eta == 0.0 {
+            let mut host = TestHost::new(|x, sigma| Ok(two_heaps(x, sigma)));
+            let alone = sample(&mut host, &options(VE, eta), &x, &sigmas).expect("no error").narrow(3, 4, 4);
+            assert!(distance(&free, &alone) < 0.05, "{}", distance(&free, &alone));
+        }
+        // Every number is in one of the two heaps.
+        assert!(vec(&free).into_iter().all(|number| (number.abs() - 1.0).abs() < 0.8), "eta {eta}");
+    }
+}

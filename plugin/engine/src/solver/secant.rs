@@ -36,6 +36,9 @@
 //! from x is linear in σ, and D that x leaves open in ln σ; and of the exponent that ‖w‖ of this step and of the last
 //! one show. Nothing is learned, nothing is remembered but Δ and ‖w‖; one evaluation a step.
 //!
+//! Where D does not change at all, as behind a mask that a host keeps, J is 0: with M what does change, it is
+//! M J M, so that f(J) = f(0) + M (f(J) − f(0)) M.
+//!
 //! All is done for x/α, whose noise level is σ/α.
 
 use tch::{Kind, Tensor};
@@ -75,6 +78,8 @@ pub struct Secant {
 /// What a step leaves to the next one.
 struct Known {
     jacobian: Jacobian,
+    /// M; `None` where all changes.
+    free: Option<Tensor>,
     /// Δ at its end, as coefficients (batch, d), and the noise level that it started at.
     beyond: Tensor,
     from: f64,
@@ -129,14 +134,15 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
             Some(noise) => Some(octaves.coefficients(noise)?.f_mul_scalar(self.s_noise)?),
             None => None,
         };
-        let from = From { octaves: &octaves, t, s, eta: self.eta, d: &d, r: &r, z: z.as_ref() };
         let known = self.known.take();
+        let free = known.as_ref().and_then(|known| known.free.as_ref().map(Tensor::shallow_clone));
+        let mut from = From { octaves: &octaves, t, s, eta: self.eta, d: &d, r: &r, z: z.as_ref(), free };
 
         let predicted = match &known {
             None => from.without_jacobian()?,
-            Some(Known { jacobian, beyond, from: before }) => {
+            Some(Known { jacobian, beyond, from: before, .. }) => {
                 let weight = from.weight(jacobian, *before)?.f_neg()?;
-                from.gaussian(jacobian)?.f_add(&octaves.scaled(&weight, beyond)?)?
+                from.gaussian(jacobian)?.f_add(&from.function(&weight, 0.0, beyond)?)?
             }
         };
         let to_x = |y: &Tensor| -> Result<Tensor> { Ok(octaves.vector(y)?.f_mul_scalar(kernel.sigma_next / s)?) };
@@ -144,7 +150,12 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
 
         let d_predicted = octaves.coefficients(&at_predicted)?;
         let posterior_mean = d.f_add(&r.f_mul_scalar((s / t).powi(2))?)?;
-        let (y, w) = (predicted.f_sub(&posterior_mean)?, d_predicted.f_sub(&d)?);
+        // What changes may become less, as a host lets go of a mask, and not more: where all does, all will.
+        from.free = match &known {
+            Some(Known { free: None, .. }) => None,
+            _ => Some(changing(&denoised, &at_predicted)?),
+        };
+        let (y, w) = (from.within(&predicted.f_sub(&posterior_mean)?)?, d_predicted.f_sub(&d)?);
         let jacobian = Jacobian::of(&octaves, &y, &w, s, (t / s).ln(), known.as_ref().map(|known| &known.jacobian))?;
 
         let (theta, weight) = (jacobian.at(s)?, from.weight(&jacobian, s)?);
@@ -153,24 +164,38 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         if known.is_none() {
             // Predicted with J = 0, x̃ may be far off: D is taken along J to where the step really leads.
             let gain = theta.f_mul(&weight)?.f_neg()?.f_add_scalar(1.0)?.f_reciprocal()?;
-            let away = octaves.scaled(&theta, &gaussian.f_sub(&predicted)?)?;
-            beyond = octaves.scaled(&gain, &beyond.f_add(&away)?)?;
+            let away = from.function(&theta, 0.0, &gaussian.f_sub(&predicted)?)?;
+            beyond = from.function(&gain, 1.0, &beyond.f_add(&away)?)?;
         }
-        let corrected = gaussian.f_add(&octaves.scaled(&weight, &beyond)?)?;
-        let moved = octaves.scaled(&theta, &corrected.f_sub(&predicted)?)?;
-        let denoised_next = octaves.vector(&d_predicted.f_add(&moved)?)?;
+        let corrected = gaussian.f_add(&from.function(&weight, 0.0, &beyond)?)?;
+        let moved = octaves.vector(&octaves.scaled(&theta, &from.within(&corrected.f_sub(&predicted)?)?)?)?;
+        let denoised_next = match &from.free {
+            // To the last bit what the model said where it always says the same.
+            Some(free) => at_predicted.f_add(&moved.f_mul(free)?)?,
+            None => at_predicted.f_add(&moved)?,
+        };
 
         let finite = [(DENOISED, &denoised), (DENOISED, &at_predicted)];
-        let mut statistics = from.statistics(&jacobian, &finite, noise.as_ref())?;
+        let (mut statistics, all_free) = from.statistics(&jacobian, &finite, noise.as_ref())?;
         statistics.noise_variance *= (kernel.sigma_next / s).powi(2);
         let x = to_x(&corrected)?;
-        (self.octaves, self.known) = (Some(octaves), Some(Known { jacobian, beyond, from: t }));
+        let free = from.free.filter(|_| !all_free);
+        (self.octaves, self.known) = (Some(octaves), Some(Known { jacobian, free, beyond, from: t }));
         Ok(outcome(x, denoised, Some(denoised_next), statistics))
     }
 }
 
 fn outcome(x: Tensor, denoised: Tensor, denoised_next: Option<Tensor>, statistics: Statistics) -> Outcome {
     Outcome { x, denoised, denoised_next, covariance: Covariance::Spectral, statistics }
+}
+
+/// 1 where D is another at x̃ than at x_t, in any channel; 0 elsewhere; like x.
+fn changing(denoised: &Tensor, at_predicted: &Tensor) -> Result<Tensor> {
+    let mut changing = at_predicted.f_ne_tensor(denoised)?;
+    if changing.dim() > 2 {
+        changing = changing.f_any_dim(1, true)?;
+    }
+    Ok(changing.f_to_kind(denoised.f_kind()?)?)
 }
 
 /// J of each octave of each item, (batch, octaves) in float64: λ in a share of it, 0 in the rest.
@@ -236,6 +261,8 @@ struct From<'s> {
     r: &'s Tensor,
     /// The noise times its factor, where there is any.
     z: Option<&'s Tensor>,
+    /// M, like x; `None` where all changes.
+    free: Option<Tensor>,
 }
 
 impl From<'_> {
@@ -243,10 +270,37 @@ impl From<'_> {
         Integrator { process: Process::VarianceExploding, sigma_t: self.t, sigma_s: self.s, eta: self.eta }
     }
 
+    /// f(J) y, given f of the octaves and f(0).
+    fn function(&self, factors: &Tensor, at_zero: f64, y: &Tensor) -> Result<Tensor> {
+        if self.free.is_none() {
+            return self.octaves.scaled(factors, y);
+        }
+        let more = self.octaves.scaled(&factors.f_sub_scalar(at_zero)?, &self.within(y)?)?;
+        Ok(y.f_mul_scalar(at_zero)?.f_add(&self.within(&more)?)?)
+    }
+
+    /// M y.
+    fn within(&self, y: &Tensor) -> Result<Tensor> {
+        match &self.free {
+            Some(free) => self.octaves.coefficients(&self.octaves.vector(y)?.f_mul(free)?),
+            None => Ok(y.shallow_clone()),
+        }
+    }
+
+    /// a(0).
+    fn gain_at_zero(&self) -> f64 {
+        (self.s / self.t).powf(1.0 + self.eta * self.eta)
+    }
+
+    /// N(0).
+    fn noise_at_zero(&self) -> f64 {
+        self.s * (1.0 - (self.s / self.t).powf(2.0 * self.eta * self.eta)).sqrt()
+    }
+
     /// D + a r + N z.
     fn gaussian(&self, jacobian: &Jacobian) -> Result<Tensor> {
         let gain = jacobian.function(|variance| self.integrator().residual_gain(variance))?;
-        let mean = self.d.f_add(&self.octaves.scaled(&gain, self.r)?)?;
+        let mean = self.d.f_add(&self.function(&gain, self.gain_at_zero(), self.r)?)?;
         match self.noise(jacobian)? {
             Some(noise) => Ok(mean.f_add(&noise)?),
             None => Ok(mean),
@@ -255,11 +309,9 @@ impl From<'_> {
 
     /// The same for J = 0.
     fn without_jacobian(&self) -> Result<Tensor> {
-        let zero = Tensor::f_zeros([1], (Kind::Double, self.r.device()))?;
-        let number = |tensor: Tensor| tensor.f_to_kind(self.r.f_kind()?);
-        let mean = self.d.f_add(&self.r.f_mul(&number(self.integrator().residual_gain(&zero)?)?)?)?;
+        let mean = self.d.f_add(&self.r.f_mul_scalar(self.gain_at_zero())?)?;
         match self.z {
-            Some(z) => Ok(mean.f_add(&z.f_mul(&number(self.integrator().noise(&zero)?)?)?)?),
+            Some(z) => Ok(mean.f_add(&z.f_mul_scalar(self.noise_at_zero())?)?),
             None => Ok(mean),
         }
     }
@@ -269,7 +321,7 @@ impl From<'_> {
         match self.z {
             Some(z) => {
                 let squared = jacobian.function(|variance| Ok(self.integrator().noise(variance)?.f_square()?))?;
-                Ok(Some(self.octaves.scaled(&squared.f_sqrt()?, z)?))
+                Ok(Some(self.function(&squared.f_sqrt()?, self.noise_at_zero(), z)?))
             }
             None => Ok(None),
         }
@@ -277,10 +329,10 @@ impl From<'_> {
 
     /// How D changes to the step's end as a Gaussian's does, its noise included.
     fn change(&self, jacobian: &Jacobian) -> Result<Tensor> {
-        let mean =
-            self.octaves.scaled(&jacobian.function(|variance| self.integrator().change(variance, self.s))?, self.r)?;
+        let change = jacobian.function(|variance| self.integrator().change(variance, self.s))?;
+        let mean = self.function(&change, 0.0, self.r)?;
         match self.noise(jacobian)? {
-            Some(noise) => Ok(mean.f_add(&self.octaves.scaled(&jacobian.at(self.s)?, &noise)?)?),
+            Some(noise) => Ok(mean.f_add(&self.function(&jacobian.at(self.s)?, 0.0, &noise)?)?),
             None => Ok(mean),
         }
     }
@@ -291,28 +343,40 @@ impl From<'_> {
         Ok(weight.f_mul_scalar(1.0 - self.eta * self.eta)?)
     }
 
-    /// What the step was like, its noise as that of x/α; that all is finite, with the one wait for the device.
-    fn statistics(&self, jacobian: &Jacobian, finite: &[(&str, &Tensor)], z: Option<&Tensor>) -> Result<Statistics> {
+    /// What the step was like, its noise as that of x/α, and whether all of D changed; that all is finite. With the one
+    /// wait for the device.
+    fn statistics(
+        &self,
+        jacobian: &Jacobian,
+        finite: &[(&str, &Tensor)],
+        z: Option<&Tensor>,
+    ) -> Result<(Statistics, bool)> {
         let theta = jacobian.at(self.s)?;
-        let mut finite = finite.to_vec();
-        let Some((host, scaled, noise)) = (match (z, self.z, self.noise(jacobian)?) {
-            (Some(host), Some(scaled), Some(noise)) => Some((host, scaled, noise)),
-            _ => None,
-        }) else {
-            let numbers = finite_and_fetch_all(&finite, &[&theta])?;
-            return Ok(Statistics { ritz_values: rising(numbers, self.octaves.count()), ..Statistics::default() });
+        let least_free = match &self.free {
+            Some(free) => free.f_min()?,
+            None => Tensor::f_ones([1], (Kind::Double, theta.device()))?,
         };
-        finite.push((NOISE, host));
-        let mut numbers = finite_and_fetch_all(&finite, &[&theta, &scaled.f_norm()?, &noise.f_norm()?])?;
-        let (drawn, unit) = (numbers.pop().unwrap_or(0.0).powi(2), numbers.pop().unwrap_or(0.0).powi(2));
-        // N(0)²: the noise where J = 0.
-        let isotropic = self.s * self.s * (1.0 - (self.s / self.t).powf(2.0 * self.eta * self.eta));
-        Ok(Statistics {
-            noise_variance: drawn / noise.numel() as f64,
-            covariance_share: (drawn > 0.0).then(|| (1.0 - isotropic * unit / drawn).max(0.0)),
-            lanczos_error: None,
-            ritz_values: rising(numbers, self.octaves.count()),
-        })
+        let mut finite = finite.to_vec();
+        let mut also = vec![&theta, &least_free];
+        let lengths = match (z, self.z, self.noise(jacobian)?) {
+            (Some(host), Some(scaled), Some(noise)) => {
+                finite.push((NOISE, host));
+                Some([scaled.f_norm()?, noise.f_norm()?])
+            }
+            _ => None,
+        };
+        also.extend(lengths.iter().flatten());
+        let mut numbers = finite_and_fetch_all(&finite, &also)?;
+        let mut statistics = Statistics::default();
+        if lengths.is_some() {
+            let [drawn, unit] = [numbers.pop(), numbers.pop()].map(|length| length.unwrap_or(0.0).powi(2));
+            statistics.noise_variance = drawn / self.r.numel() as f64;
+            let isotropic = self.noise_at_zero().powi(2);
+            statistics.covariance_share = (drawn > 0.0).then(|| (1.0 - isotropic * unit / drawn).max(0.0));
+        }
+        let all_free = numbers.pop() == Some(1.0);
+        statistics.ritz_values = rising(numbers, self.octaves.count());
+        Ok((statistics, all_free))
     }
 }
 
