@@ -62,12 +62,11 @@ SECTION = Section(
     measure,
     show,
     remarks=(
-        "At equal steps LGS is closer to real digits where steps are large for what is left to decide: for any digit, "
-        "and in fewer steps than here. It keeps the variety within a digit, which isotropic noise narrows.",
-        "For labelled digits in ten steps it is level with isotropic noise by the Fréchet distance. Ten isotropic "
-        "steps are near the best that this model can do; LGS also draws the few digits that the model draws badly, "
-        "and the Fréchet distance is sensitive to those.",
-        "At equal evaluations more isotropic steps do as well or better on this small model.",
-        "The node's defaults (η = 0.5) suit photographs; labelled digits come out better with η = 1.",
+        "The node's defaults, the secant without noise, are nearer to real digits than every other deterministic "
+        "sampler in as many evaluations. Against them: samplers that add noise on the way are nearer still, the SDE of "
+        "DPM-Solver++(2M) most of all, by the Fréchet and by the kernel distance.",
+        "Isotropic noise in ten steps is ahead of every setting of LGS with a label but one by the Fréchet distance, and "
+        "narrows the variety within a digit more than any.",
+        "At equal evaluations more isotropic steps do as well as products or better on this small model.",
     ),
 )
