@@ -65,8 +65,8 @@ SECTION = Section(
         "The node's defaults, the secant without noise, are nearer to real digits than every other deterministic "
         "sampler in as many evaluations. Against them: samplers that add noise on the way are nearer still, the SDE of "
         "DPM-Solver++(2M) most of all, by the Fréchet and by the kernel distance.",
-        "Isotropic noise in ten steps is ahead of every setting of LGS with a label but one by the Fréchet distance; of "
-        "all it narrows the variety within a digit the most.",
+        "Isotropic noise in ten steps is ahead of every setting of LGS with a label but one by the Fréchet distance; "
+        "it narrows the variety within a digit the most of all.",
         "At equal evaluations more isotropic steps do as well as products or better on this small model.",
     ),
 )
