@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import lgs
+
 from .client import Client, Run, pixels
 from .graphs import (
+    DECODE,
     GUIDER,
     MODEL,
     SAMPLER,
@@ -109,6 +112,32 @@ def test_both_jacobian_products_draw_the_same(comfy: Client, example: dict, guid
     apart = (forward.images - difference.images).abs().mean()
     from_isotropic = (forward.images - isotropic.images).abs().mean()
     assert apart < 0.25 * from_isotropic, (apart, from_isotropic)
+
+
+def test_the_secant_is_told_that_there_is_no_picture_beneath_the_noise(comfy: Client, example: dict, pack: Path):
+    """From an empty latent, and where a run goes on half way: not twice."""
+    graph = with_inputs(example, covariance="secant", eta=0.0, noise_seed=7)
+    x = torch.randn((10, 1, 32, 32), generator=torch.Generator().manual_seed(7)) * 20
+    denoise, sigmas = digit_mean(pack, DIGITS), karras_sigmas(10)
+
+    def drawn(pure_noise: bool, x: torch.Tensor = x, sigmas: torch.Tensor = sigmas) -> torch.Tensor:
+        return lgs.sample(denoise, x, sigmas, lgs.Options(solver="secant", pure_noise=pure_noise))
+
+    def grey(x: torch.Tensor) -> torch.Tensor:
+        return ((x[:, 0] + 1) / 2).clamp(0, 1) * 255
+
+    images = comfy.run(graph).images
+    assert (images - grey(drawn(True))).abs().max() <= ROUNDING
+    assert (images - grey(drawn(False))).abs().max() > 100, "it would make no difference"
+
+    graph = with_node(graph, "20", "SplitSigmas", sigmas=[SIGMAS, 0], step=5)
+    graph[SAMPLING]["inputs"]["sigmas"] = ["20", 0]
+    graph = with_node(graph, "21", "DisableNoise")
+    later = graph[SAMPLING]["inputs"] | {"noise": ["21", 0], "sigmas": ["20", 1], "latent_image": [SAMPLING, 0]}
+    graph = with_node(graph, "22", "SamplerCustomAdvanced", **later)
+    graph[DECODE]["inputs"]["samples"] = ["22", 0]
+    half = drawn(True, sigmas=sigmas[:6])
+    assert (comfy.run(graph).images - grey(drawn(False, half, sigmas[5:]))).abs().max() <= ROUNDING
 
 
 def test_a_doubled_batch_draws_the_same_digits(comfy: Client, example: dict):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 import torch
-from comfy.samplers import KSAMPLER, CFGGuider
+from comfy.samplers import KSAMPLER
 from comfy_api.latest import io
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -47,28 +47,7 @@ class LGSSampler(io.ComfyNode):
                 "Connect Load Diagonal Covariance, or choose diagonal, which needs none."
             )
         asked = {"options": options, "diagonal": diagonal, "runs": new_history()}
-        return io.NodeOutput(LGSSampling(sample_lgs, extra_options=asked))
-
-
-class LGSSampling(KSAMPLER):
-    """The SAMPLER: a host's own around `sample_lgs`, which is told what the host alone knows."""
-
-    def sample(
-        self,
-        model_wrap: CFGGuider,
-        sigmas: Tensor,
-        extra_args: dict,
-        callback: Callable | None,
-        noise: Tensor,
-        latent_image: Tensor | None = None,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """As ComfyUI calls a SAMPLER: noise and latent (batch, ...), in the model's own space."""
-        empty = latent_image is None or not torch.count_nonzero(latent_image)
-        pure_noise = empty and denoise_mask is None and bool(self.max_denoise(model_wrap, sigmas))
-        told = KSAMPLER(self.sampler_function, self.extra_options | {"pure_noise": pure_noise}, self.inpaint_options)
-        return told.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+        return io.NodeOutput(KSAMPLER(sample_lgs, extra_options=asked))
 
 
 @torch.no_grad()
@@ -83,21 +62,20 @@ def sample_lgs(
     options: lgs.Options,
     diagonal: Diagonal | None = None,
     runs: deque[Run] | None = None,
-    pure_noise: bool = False,
 ) -> Tensor:
     """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
 
     ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
     progress bar and preview; ``disable`` hides the bar on the console; ``options`` are those of the node;
-    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run;
-    ``pure_noise``: there is no picture beneath x's noise.
+    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run.
     """
     if len(sigmas) < 2:
         return x
     extra_args = {} if extra_args is None else extra_args
     base_model = model.inner_model.inner_model
     model_sampling = base_model.model_sampling
-    options = with_model(options, base_model)._with(pure_noise=pure_noise)
+    skipped = steps_before(sigmas, extra_args)
+    options = with_model(options, base_model)._with(pure_noise=not skipped and noise_alone(model, extra_args))
     if options.products:
         refuse_reused_answers(extra_args, "LGS Sampler", "Remove that node, or set the input covariance to isotropic.")
     record = lgs.Record({"seed": extra_args.get("seed")})
@@ -114,7 +92,7 @@ def sample_lgs(
 
     # Drawn at most ten times a second, however often it is updated.
     with tqdm(total=len(sigmas) - 1, disable=disable, miniters=0) as console:
-        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console, steps_before(sigmas, extra_args))
+        progress = EvaluationProgress(len(sigmas) - 1, options, callback, console, skipped)
         try:
             samples = lgs.sample(
                 denoise,
@@ -148,3 +126,9 @@ def steps_before(sigmas: Tensor, extra_args: dict) -> int:
     """Steps of the whole run that came before ``sigmas``: LGS Start takes some."""
     whole = extra_args.get("model_options", {}).get("transformer_options", {}).get("sample_sigmas")
     return 0 if whole is None else max(0, len(whole) - len(sigmas))
+
+
+def noise_alone(model: Callable[..., Tensor], extra_args: dict) -> bool:
+    """Whether a run of ComfyUI's begins with noise and nothing beneath: an empty latent, and no mask."""
+    latent = getattr(model, "latent_image", None)
+    return latent is not None and extra_args.get("denoise_mask") is None and not torch.count_nonzero(latent)
