@@ -18,8 +18,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLER = "LGSSampler"
-MODE = "covariance"
-"""The sampler's input that shows the modes, too."""
 HELP = Path("host-shim") / "comfyui" / "web" / "docs"
 
 Entry = dict[str, Any]
@@ -58,18 +56,17 @@ def shown(advanced: bool) -> Iterator[Entry]:
     sampler = node()
     for entry in sampler["inputs"]:
         if "source" not in entry and entry.get("advanced", False) == advanced:
-            yield with_modes(entry) if entry["id"] == MODE else entry
+            yield with_modes(entry)
     if advanced:
         yield from sampler.get("sockets", [])
 
 
 def with_modes(entry: Entry) -> Entry:
-    """The input as the node shows it: with the modes of options that have no input of their own, before its own."""
-    hidden = [other for other in node()["inputs"] if "modes" in other]
-    modes = [mode for other in hidden for mode in other["modes"].values()]
-    texts = {key: " ".join([*(mode[key] for mode in modes), entry[key]]) for key in ("doc", "doc_zh")}
-    recommended = [other["recommended"] for other in hidden if other.get("recommended") in other["modes"]]
-    return entry | texts | ({"recommended": recommended[0]} if recommended else {})
+    """The input as the node shows it: its modes, if it has any, in front of its own choices."""
+    if not (modes := entry.get("modes")):
+        return entry
+    texts = {key: " ".join([*(mode[key] for mode in modes.values()), entry[key]]) for key in ("doc", "doc_zh")}
+    return entry | texts | {"recommended": next(iter(modes))}
 
 
 def markdown(entries: Iterable[Entry], words: dict) -> str:

@@ -44,7 +44,8 @@ def sample(
     * ``covariance_share``: the share of the variance of the step's noise that is not eta^2 v I,
       1 - eta^2 v |z|^2 / |Sigma^(1/2) z|^2 over the batch; nan without noise;
     * ``noise_variance``: the mean square of that noise, without ``s_noise``;
-    * ``ritz_values``: those of J, (batch, products), float64, rising in each item; (batch, 0) without Lanczos.
+    * ``ritz_values``: those of J, (batch, products), float64, rising in each item; of the secant (batch, octaves), at
+      ``sigma_next``; (batch, 0) without either.
 
     `lgs.Record` is such a callback, and keeps them.
 

@@ -132,8 +132,9 @@ typedef struct lgs_progress {
     double noise_variance;
     /* The Ritz values of J, `ritz_count` numbers in all, as many for each item of x, one item after the
      * other, and rising within an item. They are the eigenvalues of V^T J V, V the orthonormal basis of
-     * the Krylov space of the step's products, and may be negative where the model is inexact. Borrowed
-     * for the call. Null and 0 where no Lanczos recursion ran. */
+     * the Krylov space of the step's products, and may be negative where the model is inexact. Of the solver
+     * secant: one for each octave of frequencies, from 0 to 1, at sigma_next. Borrowed for the call. Null and
+     * 0 where neither is known. */
     const double *ritz_values;
     uint64_t ritz_count;
 } lgs_progress_t;

@@ -216,3 +216,13 @@ def test_the_assembled_engine_manifest_is_valid_and_its_checksums_right():
         assert build["torch"] in build["file"]
     sources = {(build["torch"], build["tch"]) for build in read(MANIFESTS / "engines.json")["engines"]}
     assert {(build["torch"], build["tch"]) for build in builds} <= sources
+
+
+def test_a_mode_is_the_choice_of_an_option_that_has_no_input():
+    inputs = {entry["id"]: entry for entry in node(read(MANIFESTS / "nodes.json"), "LGSSampler")["inputs"]}
+    modes = {name: mode["option"] for entry in inputs.values() for name, mode in entry.get("modes", {}).items()}
+    assert modes
+    for name, option in modes.items():
+        assert inputs[option]["source"] == "mode" and name in inputs[option]["choices"]
+        assert not any(name in entry.get("choices", []) for id, entry in inputs.items() if id != option)
+    assert {id for id, entry in inputs.items() if entry.get("source") == "mode"} == set(modes.values())

@@ -26,9 +26,6 @@ SOCKETS = {
     **OWN,
 }
 
-MODE = "covariance"
-"""The input that shows what has no input of its own in front of its own choices."""
-
 INPUTS = {"COMBO": io.Combo, "INT": io.Int, "FLOAT": io.Float, "BOOLEAN": io.Boolean, "STRING": io.String}
 
 OUTPUTS = {
@@ -68,7 +65,7 @@ def node_schema(node_id: str, beside: str) -> io.Schema:
         category=_category(beside, node["category"]),
         description=node["description"],
         inputs=[
-            *(_input(entry, modes_before(node, entry)) for entry in node["inputs"] if "source" not in entry),
+            *(_input(entry) for entry in node["inputs"] if "source" not in entry),
             *(_socket(entry) for entry in node.get("sockets", [])),
         ],
         outputs=[_output(entry) for entry in node["outputs"]],
@@ -88,21 +85,13 @@ def with_old_names(node_id: str, input_types: dict | tuple) -> dict | tuple:
     return input_types
 
 
-def modes_before(node: dict, entry: dict) -> dict[str, dict]:
-    """The choices that the input ``entry`` shows in front of its own, by name: modes of an option that has no input."""
-    if entry["id"] != MODE:
-        return {}
-    return {name: other for other in node["inputs"] for name in other.get("modes", {})}
-
-
 def options_of(node_id: str, inputs: dict) -> dict:
-    """The options that the values of a node's inputs stand for: a mode is one of another option's choices."""
-    node = node_definition(node_id)
-    chosen = inputs.get(MODE)
-    modes = modes_before(node, next(entry for entry in node["inputs"] if entry["id"] == MODE))
-    if chosen not in modes:
-        return inputs
-    return {name: value for name, value in inputs.items() if name != MODE} | {modes[chosen]["id"]: chosen}
+    """The options that the values of a node's inputs stand for: a mode is the choice of another option."""
+    options = dict(inputs)
+    for entry in node_definition(node_id)["inputs"]:
+        if mode := entry.get("modes", {}).get(inputs.get(entry["id"])):
+            options[mode["option"]] = options.pop(entry["id"])
+    return options
 
 
 def _category(beside: str, otherwise: str) -> str:
@@ -110,7 +99,7 @@ def _category(beside: str, otherwise: str) -> str:
     return getattr(NODE_CLASS_MAPPINGS.get(beside), "CATEGORY", None) or otherwise
 
 
-def _input(entry: dict, modes: dict[str, dict]) -> io.Input:
+def _input(entry: dict) -> io.Input:
     kind = entry["type"]
     keys = ("display_name", "tooltip", "min", "max", "step")
     options = {key: entry[key] for key in keys if key in entry}
@@ -118,13 +107,10 @@ def _input(entry: dict, modes: dict[str, dict]) -> io.Input:
     # A graph that is posted without an input runs: the option's default is the library's then.
     options["optional"] = "pattern" not in entry
     if kind == "COMBO":
+        modes = entry.get("modes", {})
         options["options"] = [*modes, *entry["choices"]]
-        options["tooltip"] = " ".join(
-            [*(other["modes"][name]["tooltip"] for name, other in modes.items()), entry["tooltip"]]
-        )
-        # Where a mode is what is recommended, it is the node's default.
-        recommended = (name for name, other in modes.items() if other.get("recommended") == name)
-        options["default"] = next(recommended, options["default"])
+        options["tooltip"] = " ".join([*(mode["tooltip"] for mode in modes.values()), entry["tooltip"]])
+        options["default"] = next(iter(modes), options["default"])
     if kind == "FLOAT":
         options["round"] = False  # or the front end would round what is typed to a multiple of step
     widget = INPUTS[kind].Input(entry["id"], **options)

@@ -53,6 +53,16 @@ impl Integrator {
         Ok(kept.f_sub(lambda)?.f_div_scalar(t2)?)
     }
 
+    /// a(0) = (σ_s/σ_t)^{1 + η²}, as a number; for α = 1.
+    pub fn residual_gain_at_zero(&self) -> f64 {
+        (self.sigma_s / self.sigma_t).powf(1.0 + self.eta * self.eta)
+    }
+
+    /// N(0) = σ_s sqrt(1 − (σ_s/σ_t)^{2 η²}), as a number; for α = 1.
+    pub fn noise_at_zero(&self) -> f64 {
+        self.sigma_s * (1.0 - (self.sigma_s / self.sigma_t).powf(2.0 * self.eta * self.eta)).sqrt()
+    }
+
     /// How D changes from σ_t to σ along the step's mean, by r; for α = 1.
     ///
     /// ```text

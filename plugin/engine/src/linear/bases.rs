@@ -9,10 +9,9 @@
 //! its trace (Hutchinson 1990). A few of them are noisy: what else is known of λ, that it is the same
 //! for all pixels or for neighbouring frequencies, is worth more than further ones.
 
-use std::f64::consts::PI;
-
 use tch::{Device, Kind, Tensor};
 
+use super::cosines::{cosines, edge, octave};
 use crate::error::Result;
 
 /// What a matrix is taken to be diagonal in, and where its eigenvalues are alike.
@@ -148,7 +147,7 @@ impl Tiles {
             0..=2 => 1.min(shape.len()),
             axes => 2.max(axes - 3),
         };
-        let edges: Vec<i64> = shape[first..].iter().map(|&size| edge(size)).collect();
+        let edges: Vec<i64> = shape[first..].iter().map(|&size| edge(size, EDGE)).collect();
         let mut transform = Tensor::f_ones([1, 1], (Kind::Double, Device::Cpu))?;
         // Squared frequency of each row of the transform, each axis' highest being near 1/2.
         let mut frequencies = vec![0.0];
@@ -160,7 +159,7 @@ impl Tiles {
                 .collect();
         }
         // 0; 1 and 2; 3 to 6; 7 and more, in half waves for EDGE pixels.
-        let octave: Vec<i64> = frequencies.iter().map(|squared| (squared.sqrt() + 1.0).log2() as i64).collect();
+        let octave: Vec<i64> = frequencies.iter().map(|&squared| octave(squared)).collect();
         let octave = Tensor::f_from_slice(&octave)?;
         let alike = octave.f_unsqueeze(1)?.f_eq_tensor(&octave.f_unsqueeze(0)?)?.f_to_kind(Kind::Double)?;
         let octaves = alike.f_div(&alike.f_sum_dim_intlist(1, true, None::<Kind>)?)?;
@@ -201,23 +200,6 @@ impl Tiles {
         outer.extend(inner);
         (grid, outer)
     }
-}
-
-/// The largest edge, at most [`EDGE`], of which an axis holds a whole number.
-fn edge(size: i64) -> i64 {
-    (1..=EDGE).rev().find(|edge| size % edge == 0).unwrap_or(1)
-}
-
-/// The orthonormal cosine transform of `size` numbers (type II), a row for each frequency.
-pub(super) fn cosines(size: i64) -> Result<Tensor> {
-    let n = size as f64;
-    let entries: Vec<f64> = (0..size)
-        .flat_map(|k| {
-            let length = if k == 0 { 1.0 / n } else { 2.0 / n };
-            (0..size).map(move |i| length.sqrt() * (PI * (i as f64 + 0.5) * k as f64 / n).cos())
-        })
-        .collect();
-    Ok(Tensor::f_from_slice(&entries)?.f_reshape([size, size])?)
 }
 
 /// How many numbers of an item's z seed its probes.

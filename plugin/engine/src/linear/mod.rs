@@ -5,6 +5,7 @@
 //! along a few directions, [`octaves`] for one that is a number for each octave of frequencies.
 
 pub mod bases;
+mod cosines;
 pub mod functions;
 pub mod lanczos;
 pub mod low_rank;

@@ -10,7 +10,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::bases::cosines;
+use super::cosines::{cosines, edge, octave};
 use crate::{error::Result, layout::Layout};
 
 /// The longest transform along an axis; a longer one is cut into equal parts.
@@ -46,7 +46,7 @@ impl Octaves {
         let first = 2.max(shape.len().saturating_sub(3));
         let mut axes = Vec::new();
         for (number, &size) in shape.iter().enumerate().skip(first) {
-            let axis = Axis { number, size, edge: edge(size) };
+            let axis = Axis { number, size, edge: edge(size, LONGEST) };
             let transform = cosines(axis.edge)?.f_to_device(layout.device)?.f_to_kind(layout.kind)?;
             axes.push((axis, transform));
         }
@@ -156,10 +156,5 @@ fn octaves(shape: &[i64], axes: &[(Axis, Tensor)]) -> Vec<i64> {
             .map(|(before, place)| before + along(place))
             .collect();
     }
-    squared.iter().map(|squared: &f64| (squared.sqrt() + 1.0).log2() as i64).collect()
-}
-
-/// The largest edge, at most [`LONGEST`], of which an axis holds a whole number.
-fn edge(size: i64) -> i64 {
-    (1..=LONGEST.min(size)).rev().find(|edge| size % edge == 0).unwrap_or(1)
+    squared.into_iter().map(octave).collect()
 }

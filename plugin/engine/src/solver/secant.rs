@@ -142,7 +142,8 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
             None => from.without_jacobian()?,
             Some(Known { jacobian, beyond, from: before, .. }) => {
                 let weight = from.weight(jacobian, *before)?.f_neg()?;
-                from.gaussian(jacobian)?.f_add(&from.function(&weight, 0.0, beyond)?)?
+                let gaussian = from.gaussian(jacobian, from.noise(jacobian)?.as_ref())?;
+                gaussian.f_add(&from.function(&weight, 0.0, beyond)?)?
             }
         };
         let to_x = |y: &Tensor| -> Result<Tensor> { Ok(octaves.vector(y)?.f_mul_scalar(kernel.sigma_next / s)?) };
@@ -150,7 +151,7 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
 
         let d_predicted = octaves.coefficients(&at_predicted)?;
         let posterior_mean = d.f_add(&r.f_mul_scalar((s / t).powi(2))?)?;
-        // What changes may become less, as a host lets go of a mask, and not more: where all does, all will.
+        // A host may let go of a mask, and takes no more: where all of D changes, it goes on to.
         from.free = match &known {
             Some(Known { free: None, .. }) => None,
             _ => Some(changing(&denoised, &at_predicted)?),
@@ -159,8 +160,9 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         let jacobian = Jacobian::of(&octaves, &y, &w, s, (t / s).ln(), known.as_ref().map(|known| &known.jacobian))?;
 
         let (theta, weight) = (jacobian.at(s)?, from.weight(&jacobian, s)?);
-        let gaussian = from.gaussian(&jacobian)?;
-        let mut beyond = w.f_sub(&from.change(&jacobian)?)?;
+        let added = from.noise(&jacobian)?;
+        let gaussian = from.gaussian(&jacobian, added.as_ref())?;
+        let mut beyond = w.f_sub(&from.change(&jacobian, added.as_ref())?)?;
         if known.is_none() {
             // Predicted with J = 0, x̃ may be far off: D is taken along J to where the step really leads.
             let gain = theta.f_mul(&weight)?.f_neg()?.f_add_scalar(1.0)?.f_reciprocal()?;
@@ -176,8 +178,12 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         };
 
         let finite = [(DENOISED, &denoised), (DENOISED, &at_predicted)];
-        let (mut statistics, all_free) = from.statistics(&jacobian, &finite, noise.as_ref())?;
-        statistics.noise_variance *= (kernel.sigma_next / s).powi(2);
+        let drawn = noise.as_ref().zip(added.as_ref());
+        let (mut statistics, all_free) = from.statistics(&theta, &finite, drawn)?;
+        if drawn.is_some() {
+            // Of x, and without the factor of the noise.
+            statistics.noise_variance *= (kernel.sigma_next / s / self.s_noise).powi(2);
+        }
         let x = to_x(&corrected)?;
         let free = from.free.filter(|_| !all_free);
         (self.octaves, self.known) = (Some(octaves), Some(Known { jacobian, free, beyond, from: t }));
@@ -287,31 +293,21 @@ impl From<'_> {
         }
     }
 
-    /// a(0).
-    fn gain_at_zero(&self) -> f64 {
-        (self.s / self.t).powf(1.0 + self.eta * self.eta)
-    }
-
-    /// N(0).
-    fn noise_at_zero(&self) -> f64 {
-        self.s * (1.0 - (self.s / self.t).powf(2.0 * self.eta * self.eta)).sqrt()
-    }
-
-    /// D + a r + N z.
-    fn gaussian(&self, jacobian: &Jacobian) -> Result<Tensor> {
+    /// D + a r + N z, N z as [`From::noise`] gives it.
+    fn gaussian(&self, jacobian: &Jacobian, noise: Option<&Tensor>) -> Result<Tensor> {
         let gain = jacobian.function(|variance| self.integrator().residual_gain(variance))?;
-        let mean = self.d.f_add(&self.function(&gain, self.gain_at_zero(), self.r)?)?;
-        match self.noise(jacobian)? {
-            Some(noise) => Ok(mean.f_add(&noise)?),
+        let mean = self.d.f_add(&self.function(&gain, self.integrator().residual_gain_at_zero(), self.r)?)?;
+        match noise {
+            Some(noise) => Ok(mean.f_add(noise)?),
             None => Ok(mean),
         }
     }
 
     /// The same for J = 0.
     fn without_jacobian(&self) -> Result<Tensor> {
-        let mean = self.d.f_add(&self.r.f_mul_scalar(self.gain_at_zero())?)?;
+        let mean = self.d.f_add(&self.r.f_mul_scalar(self.integrator().residual_gain_at_zero())?)?;
         match self.z {
-            Some(z) => Ok(mean.f_add(&z.f_mul_scalar(self.noise_at_zero())?)?),
+            Some(z) => Ok(mean.f_add(&z.f_mul_scalar(self.integrator().noise_at_zero())?)?),
             None => Ok(mean),
         }
     }
@@ -321,18 +317,18 @@ impl From<'_> {
         match self.z {
             Some(z) => {
                 let squared = jacobian.function(|variance| Ok(self.integrator().noise(variance)?.f_square()?))?;
-                Ok(Some(self.function(&squared.f_sqrt()?, self.noise_at_zero(), z)?))
+                Ok(Some(self.function(&squared.f_sqrt()?, self.integrator().noise_at_zero(), z)?))
             }
             None => Ok(None),
         }
     }
 
     /// How D changes to the step's end as a Gaussian's does, its noise included.
-    fn change(&self, jacobian: &Jacobian) -> Result<Tensor> {
+    fn change(&self, jacobian: &Jacobian, noise: Option<&Tensor>) -> Result<Tensor> {
         let change = jacobian.function(|variance| self.integrator().change(variance, self.s))?;
         let mean = self.function(&change, 0.0, self.r)?;
-        match self.noise(jacobian)? {
-            Some(noise) => Ok(mean.f_add(&self.function(&jacobian.at(self.s)?, 0.0, &noise)?)?),
+        match noise {
+            Some(noise) => Ok(mean.f_add(&self.function(&jacobian.at(self.s)?, 0.0, noise)?)?),
             None => Ok(mean),
         }
     }
@@ -344,24 +340,23 @@ impl From<'_> {
     }
 
     /// What the step was like, its noise as that of x/α, and whether all of D changed; that all is finite. With the one
-    /// wait for the device.
+    /// wait for the device. `drawn`: the host's noise, and what became of it.
     fn statistics(
         &self,
-        jacobian: &Jacobian,
+        theta: &Tensor,
         finite: &[(&str, &Tensor)],
-        z: Option<&Tensor>,
+        drawn: Option<(&Tensor, &Tensor)>,
     ) -> Result<(Statistics, bool)> {
-        let theta = jacobian.at(self.s)?;
         let least_free = match &self.free {
             Some(free) => free.f_min()?,
             None => Tensor::f_ones([1], (Kind::Double, theta.device()))?,
         };
         let mut finite = finite.to_vec();
-        let mut also = vec![&theta, &least_free];
-        let lengths = match (z, self.z, self.noise(jacobian)?) {
-            (Some(host), Some(scaled), Some(noise)) => {
+        let mut also = vec![theta, &least_free];
+        let lengths = match (self.z, drawn) {
+            (Some(z), Some((host, noise))) => {
                 finite.push((NOISE, host));
-                Some([scaled.f_norm()?, noise.f_norm()?])
+                Some([z.f_norm()?, noise.f_norm()?])
             }
             _ => None,
         };
@@ -371,7 +366,7 @@ impl From<'_> {
         if lengths.is_some() {
             let [drawn, unit] = [numbers.pop(), numbers.pop()].map(|length| length.unwrap_or(0.0).powi(2));
             statistics.noise_variance = drawn / self.r.numel() as f64;
-            let isotropic = self.noise_at_zero().powi(2);
+            let isotropic = self.integrator().noise_at_zero().powi(2);
             statistics.covariance_share = (drawn > 0.0).then(|| (1.0 - isotropic * unit / drawn).max(0.0));
         }
         let all_free = numbers.pop() == Some(1.0);
