@@ -171,6 +171,8 @@ def test_nodes_picture_and_report(editor: Editor, comfy: Client):
     expect(editor.page.locator(".node-tooltip")).to_have_text(inputs["lanczos_steps"]["tooltip"])
     editor.keep("tooltip")
 
+    # So that a step has several evaluations.
+    editor.choose(SAMPLER, "covariance", "lanczos")
     editor.type_in(SAMPLER, "lanczos_steps", "2")
     assert editor.value(SAMPLER, "lanczos_steps") == 2
     editor.type_in(SIGMAS, "steps", "60")
@@ -236,7 +238,7 @@ def test_the_help_page(editor: Editor):
     editor.page.mouse.click(*editor.title(SAMPLER))
     editor.page.get_by_test_id("info-button").or_(editor.page.get_by_role("button", name="Node Info")).first.click()
     expect(editor.page.get_by_text("How to use it", exact=True)).to_be_visible()
-    expect(editor.page.get_by_text("draws the noise of each reverse step from the").last).to_be_visible()
+    expect(editor.page.get_by_text("what the model leaves undecided at each step").last).to_be_visible()
     editor.keep("help")
 
 
