@@ -54,15 +54,14 @@ def product_study(quick: bool) -> dict:
         for model in tqdm(models(), desc="Jacobian-vector products", total=4, leave=False):
             at = points(model, _fewer(model.sigmas) if quick else model.sigmas)
             for dtype in tqdm(model.dtypes, desc=model.name, leave=False):
-                # Float16 is emulated on the CPU, and slow.
-                seen, items = (at[1::2], 2) if dtype == "float16" else (at, len(model.x0))
+                seen, items = at[1::2] if dtype == "float16" else at, _items(model, dtype, quick)
                 case = Case(model, dtype, items, model.build(getattr(torch, dtype), items))
                 fractions = QUICK_FRACTIONS if dtype == "float16" or (quick and items == 2) else FRACTIONS
                 study["steps"] += [row for point in seen for row in _steps(case, point, fractions)]
                 if not (quick and dtype == "float16"):
                     study["chosen"] += _chosen(case, seen, 1 if quick else 2)
         study["noise"] = _noise(bundled(), quick)
-    return study | {"pictures": _pictures(1 if quick else 10)}
+    return study | {"pictures": _pictures(1, 1) if quick else _pictures(10, 10)}
 
 
 @contextlib.contextmanager
@@ -79,6 +78,12 @@ def _one_thread() -> Iterator[None]:
 def _fewer(sigmas: tuple[float, ...]) -> tuple[float, ...]:
     """For a quick look: of the bundled model three, of the slower ones one."""
     return sigmas[1::2] if len(sigmas) > 5 else sigmas[3:4]
+
+
+def _items(model: Model, dtype: str, quick: bool) -> int:
+    """Fewer where convolutions are slow: CPUs emulate float16, and most of them bfloat16, at some thirty times the
+    price."""
+    return min(len(model.x0), {"float16": 2, "bfloat16": 2 if quick else 20}.get(dtype, 20))
 
 
 @functools.cache
@@ -156,7 +161,7 @@ def _noise(model: Model, quick: bool) -> list[dict]:
             arguments = point.sigma, point.sigma / 2
             expected = lgs.reverse_noise(exact, point.x, *arguments, z, step | {"jvp": "forward"})
             for dtype in model.dtypes:
-                items = 2 if dtype == "float16" else len(z)
+                items = _items(model, dtype, quick)
                 if dtype == "float16" and (quick or steps == 2 or point.sigma not in (0.2, 3.0)):
                     continue
                 denoise = model.build(getattr(torch, dtype), items)
@@ -177,10 +182,10 @@ SAMPLERS = {
 }
 
 
-def _pictures(batches: int) -> list[dict]:
-    """Labelled digits in 10 Karras steps, K = 1, 100 a batch: their distances to real ones, and how far they are from
-    those of the first sampler."""
-    sigmas, asked, held_out, rows = karras_sigmas(10), labels(10), HeldOut(), []
+def _pictures(batches: int, per_digit: int) -> list[dict]:
+    """Labelled digits in 10 Karras steps, K = 1, so many of each in a batch: their distances to real ones, and how far
+    they are from those of the first sampler."""
+    sigmas, asked, held_out, rows = karras_sigmas(10), labels(per_digit), HeldOut(), []
     for name, (dtype, options) in tqdm(SAMPLERS.items(), desc="pictures", leave=False):
         denoise = digits(getattr(torch, dtype), len(asked))
         images = []
