@@ -14,6 +14,7 @@ MODULES = {
         "guidance": "report.guided",
         "guidance_digits": "report.guided_digits",
         "likelihood": "report.likelihood",
+        "equal": "report.equal",
         "starts": "report.starts",
         "families": "report.families",
         "trained": "report.trained",

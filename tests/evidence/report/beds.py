@@ -34,6 +34,8 @@ from .trained import MODELS, network_of, reference_of
 
 COMPONENTS, RANK = 64, 20
 KINDS = 10
+EXACT = 5
+"""Sets of exact samples, at most."""
 
 CONVERGED, CONVERGED_STEPS = 2000, 200
 """Samples, and steps of DPM-Solver++(2M), from pictures noised to the highest level: what the network itself draws."""
@@ -58,6 +60,9 @@ class Bed:
     distances: Callable[[Tensor, Tensor], dict[str, float]]
     """Of samples (n, ...) of labels (n,): ``truth``, the Fréchet distance to real pictures or to exact samples, and
     what else there is."""
+    exact: Callable[[int], dict[str, list[float]]]
+    """Distances of sets of so many exact samples, real pictures or pictures that the network drew in the end, by
+    measure: what chance leaves."""
 
     def sigmas(self, steps: int, sigma: float | None = None, sigma_min: float | None = None) -> Tensor:
         highest = self.sigma_max if sigma is None else sigma
@@ -107,8 +112,13 @@ def _law(id: str, folder: Path, tuning: bool) -> Bed:
     def pictures(label: int | None, count: int, seed: int) -> Tensor:
         return law.sample(count, torch.Generator().manual_seed(10_000 + seed))
 
+    def exact(size: int) -> dict[str, list[float]]:
+        groups = (law.sample(size, torch.Generator().manual_seed(20_000 + group)) for group in range(EXACT))
+        return {"truth": [frechet_distance(reference, features(group.clamp(-1, 1))) for group in groups]}
+
     name = {"digits": "Digits' law", "cifar": "Photographs' law"}[data]
-    return Bed(id, name, tuple(law.shape), model.sigma_max, model.sigma_min, False, denoiser, pictures, distances)
+    given = denoiser, pictures, distances, exact
+    return Bed(id, name, tuple(law.shape), model.sigma_max, model.sigma_min, False, *given)
 
 
 def _network(id: str, folder: Path, tuning: bool) -> Bed:
@@ -116,7 +126,8 @@ def _network(id: str, folder: Path, tuning: bool) -> Bed:
     reference = reference_of(id, tuning)
     converged = torch.load(folder / f"{id}-converged.pt").float()
     # Half of them to choose by, half to report; every kind is in both.
-    own = features_of(reference.classifier, converged.chunk(2)[tuning].clamp(-1, 1))
+    halves = [features_of(reference.classifier, half.clamp(-1, 1)) for half in converged.chunk(2)]
+    own = halves[tuning]
 
     def denoiser(labels: Tensor, precision: str = "float32", guidance: float = 1.0) -> Denoise:
         return InPrecision(_in(network_of(id), precision), labels, guidance)
@@ -138,6 +149,12 @@ def _network(id: str, folder: Path, tuning: bool) -> Bed:
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
         return images[chosen]
 
+    def exact(size: int) -> dict[str, list[float]]:
+        images, labels = (part.split(size)[:EXACT] for part in reference.real)
+        real = [reference.distances(*of).frechet for of in zip(images, labels, strict=True) if len(of[0]) == size]
+        both = [(one, part) for one, other in (halves, halves[::-1]) for part in other.split(size) if len(part) == size]
+        return {"truth": real, "converged": [frechet_distance(*pair) for pair in both]}
+
     return Bed(
         id,
         model.name,
@@ -148,6 +165,7 @@ def _network(id: str, folder: Path, tuning: bool) -> Bed:
         denoiser,
         pictures,
         distances,
+        exact,
     )
 
 

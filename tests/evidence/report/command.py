@@ -6,6 +6,7 @@ exact_samples   samples of exact models, for every sampler
 guidance        what guidance does to the covariance
 guidance_digits the same of a trained model, guided by a classifier of its pictures
 likelihood      which covariance the data are likely under
+equal           the node's defaults against every sampler, at equal evaluations
 starts          starting below the highest noise level, for several samplers
 families        learned laws to begin with, against the Gaussian
 trained         samples of trained models against held-out data, for every sampler

@@ -15,9 +15,12 @@ from evidence import rivals
 from lgs.starts import Divergence, FlowPrior, MixturePrior, Start, divergence, levels
 
 from . import beds
-from .samplers import SHIPPED, Counted, evaluations, k_diffusion
+from .samplers import SECANT, SHIPPED, Counted, evaluations, k_diffusion
 
 BATCH = 100
+
+OWN = {sampler.id: sampler.options for sampler in (SHIPPED, SECANT)}
+"""The product's options, by the solver's name here."""
 
 Begun = dict[int | None, tuple[Start | None, float | None]]
 """Of each kind of items, the start and the level sigma at which it begins; none where there is none."""
@@ -98,11 +101,12 @@ def seed_kept(
 def steps_within(solver: str, budget: int) -> int:
     """The most steps with which a trajectory takes at most so many evaluations."""
     if solver in rivals.RIVALS:
-        return budget
-    options = SHIPPED.options if solver == "lgs" else {}
-    counted = lambda steps: evaluations(  # noqa: E731
-        solver, options, torch.cat([torch.logspace(1.0, -1.5, steps), torch.zeros(1)])
-    )
+        counted = functools.partial(rivals.evaluations, solver)
+    else:
+        given = ("lgs", OWN[solver]) if solver in OWN else (solver, {})
+        counted = lambda steps: evaluations(  # noqa: E731
+            *given, torch.cat([torch.logspace(1.0, -1.5, steps), torch.zeros(1)])
+        )
     return next(steps for steps in range(budget, 0, -1) if counted(steps) <= budget)
 
 
@@ -134,15 +138,16 @@ def _drawn(
             pure = prior is None or level is None
             x = noise[part] * of.sigma_max if pure else prior.begin(noise[part], level)
             draw = functools.partial(torch.randn, x.shape, generator=generator)
-            samples[part] = _solved(solver, model, x, sigmas, lambda *_, draw=draw: draw())
+            samples[part] = _solved(solver, model, x, sigmas, lambda *_, draw=draw: draw(), pure)
             taken = model.evaluations
     return samples, taken
 
 
 @torch.no_grad()
-def _solved(solver: str, model: Any, x: Tensor, sigmas: Tensor, noise: Any) -> Tensor:
-    if solver == "lgs":
-        return lgs.sample(model, x, sigmas, SHIPPED.options, noise=noise)
+def _solved(solver: str, model: Any, x: Tensor, sigmas: Tensor, noise: Any, pure: bool) -> Tensor:
+    if solver in OWN:
+        told = {"pure_noise": pure} if solver == SECANT.id else {}
+        return lgs.sample(model, x, sigmas, OWN[solver] | told, noise=noise)
     if solver in rivals.RIVALS:
         return rivals.sample(solver, model, x, sigmas, noise)
     return getattr(k_diffusion(), solver)(model, x, sigmas, disable=True)
