@@ -83,7 +83,7 @@ def reference(denoise, x: Tensor, sigmas: list[float], eta: float, noises: list[
         def weight(e: float, node: float, t: float = t, h: float = h) -> float:
             u = -h / 2 * (1 + nodes)
             shape = np.expm1(e * u) / math.expm1(e * math.log(node / t)) if e > 1e-9 else u / math.log(node / t)
-            return (1 - eta**2) * (h / 2 * weights * k * np.exp(-k * (u + h)) * shape).sum()
+            return (h / 2 * weights * k * np.exp(-k * (u + h)) * shape).sum()
 
         predicted = np.empty_like(x)
         for cell in cells:

@@ -109,7 +109,7 @@ def sampler(device: torch.device, denoise: Callable, x: Tensor, *, as_host: bool
     ``as_host``: like ComfyUI, with the noise levels on the device, a noise sampler and a callback.
     """
     z = torch.randn_like(x)
-    options["lanczos_steps"] = 2
+    options = {"lanczos_steps": 2} | options
 
     def sample(steps: int) -> Tensor:
         sigmas = torch.tensor([10 * 0.7**i for i in range(steps + 1)], dtype=torch.float64)
@@ -132,6 +132,8 @@ def sampled_cases(device: torch.device) -> dict[str, tuple[Callable, int, int | 
         "fused attention, forward mode": (sampler(device, *latent, jvp="forward"), 1, 2),
         "auto": (sampler(device, digits, x, jvp="auto"), 1, 2),
         "isotropic": (sampler(device, digits, x, covariance="isotropic"), 1, 1),
+        "secant": (sampler(device, digits, x, solver="secant"), 1, 1),
+        "secant, with noise": (sampler(device, digits, x, solver="secant", eta=0.3), 1, 1),
         # One fetch after each of two products, to see whether they suffice, and the one at the end.
         "with a tolerance": (sampler(device, digits, x, jvp="finite-difference", tolerance=1e-12), 3, None),
         "as a host does": (sampler(device, digits, x, as_host=True, jvp="finite-difference"), 1, None),
@@ -179,7 +181,7 @@ def waits_by_debug_mode(device: torch.device) -> Figures:
     return figures
 
 
-@check("memory of the sampler itself, K = 3, and none lost")
+@check("memory of the sampler itself, K = 3 and the secant, and none lost")
 def memory(device: torch.device) -> Figures:
     """With a model that needs next to none. The basis of K + 1 vectors is the larger part of it."""
     need_cuda(device)
@@ -189,16 +191,18 @@ def memory(device: torch.device) -> Figures:
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         return x / (1 + sigma[:, None, None, None] ** 2)
 
-    def sample(jvp: str) -> None:
-        lgs.sample(denoise, x, [1.0, 0.5], {"jvp": jvp}, noise=lambda *_: z)
+    ways = {jvp: {"jvp": jvp} for jvp in JVPS} | {"secant": {"solver": "secant", "eta": 0.3}}
 
-    for jvp in JVPS:
-        sample(jvp)
+    def sample(way: str) -> None:
+        lgs.sample(denoise, x, [2.0, 1.0, 0.5], ways[way], noise=lambda *_: z)
+
+    for way in ways:
+        sample(way)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         for _ in range(10):
-            sample(jvp)
+            sample(way)
         peak = torch.cuda.max_memory_allocated(device) - before
-        figures[f"{jvp}: peak, in units of x"] = Figure(peak / x.nbytes, 20)
-        figures[f"{jvp}: bytes lost in 10 steps"] = Figure(torch.cuda.memory_allocated(device) - before, 0)
+        figures[f"{way}: peak, in units of x"] = Figure(peak / x.nbytes, 20)
+        figures[f"{way}: bytes lost in 10 trajectories"] = Figure(torch.cuda.memory_allocated(device) - before, 0)
     return figures

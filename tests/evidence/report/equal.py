@@ -130,8 +130,8 @@ class _Bench:
             formulas = [Path(exact_samples.__file__).with_name(name) for name in ("exact_samples.py", "mixture.py")]
             self.marks[bed] = digest(*formulas)
             law = exact_samples.LAWS[bed]()
-            of_exact = self.run.cached(exact_samples.of_exact_samples)
-            exact = {"distance": [of_exact(bed, group, self.marks[bed]) for group in range(GROUPS)]}
+            of_law = self.run.cached(exact_samples.of_exact_samples)
+            exact = {"distance": [of_law(bed, group, self.marks[bed]) for group in range(GROUPS)]}
             self.numbers["beds"][bed] = {"name": law.name, "size": law.size, "exact": exact}
             return
         self.marks[bed] = beds.prepared(bed, self.folder)

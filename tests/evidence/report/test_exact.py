@@ -9,7 +9,7 @@ from shim.gaussian import Gaussian
 
 from evidence.report import exact, kernels, page, paths
 from evidence.report.lanczos_error import LANCZOS_ERROR, LEVELS, bound, errors
-from evidence.report.mixture import separated_mixture
+from evidence.report.mixture import Mixture, separated_mixture
 from evidence.report.run import Run
 
 
@@ -34,6 +34,23 @@ def test_the_path_kl_falls_as_the_paper_has_it(path_kl, name, power, within):
     slope = path_kl["slopes"][name]
     assert abs(slope["value"] - power) < within
     assert 0 < slope["stderr"] < within
+
+
+def test_the_secant_is_of_second_order_at_one_evaluation_a_step(path_kl):
+    slope, kl = path_kl["slopes"]["secant"], path_kl["kl"]["secant"]
+    assert slope["value"] < -1.8 and 0 < slope["stderr"] < 0.3
+    assert all(point["stderr"] < 0.5 * point["value"] for point in kl)
+
+
+def test_a_path_of_the_secant_is_exact_where_data_has_one_variance(monkeypatch):
+    d = 8
+    gaussian = Mixture(torch.ones(1).double(), torch.zeros(1, d).double(), 0.5 * torch.eye(d).double())
+    monkeypatch.setattr(paths.mixture, "separated_mixture", lambda: gaussian)
+    assert paths.secant_kl(4, 20, "")["kl"].max() < 1e-8
+    # A vector is one octave, and has more than one variance here.
+    other = Mixture(gaussian.weights, gaussian.means, 0.5 * torch.eye(d).double() + 0.5)
+    monkeypatch.setattr(paths.mixture, "separated_mixture", lambda: other)
+    assert paths.secant_kl(4, 20, "")["kl"].mean() > 1e-3
 
 
 def test_only_the_full_covariance_is_on_its_way_to_the_second_order(path_kl):

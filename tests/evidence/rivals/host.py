@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm.auto import trange
 
@@ -66,7 +67,9 @@ class Host:
         # Those that add noise by themselves would draw it from the global generator.
         own = {"noise_sampler": noise} if "noise_sampler" in inspect.signature(sampler).parameters else {}
         model = Model(denoise, self.schedule(sigmas, process))
-        return sampler(model, x, sigmas, extra_args={}, disable=True, **own)
+        # UniPC makes its coefficients of the levels, and in the default dtype.
+        with _default_dtype(x.dtype):
+            return sampler(model, x, sigmas.to(x.dtype), extra_args={}, disable=True, **own)
 
     def schedule(self, sigmas: Tensor, process: str) -> Any:
         """ComfyUI's ``model_sampling`` over these levels.
@@ -121,6 +124,16 @@ def version(folder: Path) -> str:
 
 def _mixed(schedule: type, kind: type, **settings: float) -> Any:
     return type("ModelSampling", (schedule, kind), {})(SimpleNamespace(sampling_settings=settings))
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager

@@ -29,10 +29,12 @@
 //! step before,
 //!
 //! ```text
-//! x_s += (1 − η²) weight(e) Δ,    Δ = w − change r − θ N z,    D(x_s) = D(x̃) + θ (x_s − x̃)
+//! x_s += weight(e) Δ,    Δ = w − change r − θ N z,    D(x_s) = D(x̃) + θ (x_s − x̃)
 //! ```
 //!
-//! with [`Integrator::weight`] for D that is linear in σ^e. e is the mean of two guesses: of ϑ, since D that follows
+//! with [`Integrator::weight`] for D that is linear in σ^e. Δ is of the path that is taken, its noise included, and has
+//! its full weight for any η: left out for the part that noise makes, samples are farther from exact laws and from
+//! pictures. e is the mean of two guesses: of ϑ, since D that follows
 //! from x is linear in σ, and D that x leaves open in ln σ; and of the exponent that ‖w‖ of this step and of the last
 //! one show. Nothing is learned, nothing is remembered but Δ and ‖w‖; one evaluation a step.
 //!
@@ -333,10 +335,9 @@ impl From<'_> {
         }
     }
 
-    /// (1 − η²) weight(e) of a Δ that is known at noise level `sigma`.
+    /// weight(e) of a Δ that is known at noise level `sigma`.
     fn weight(&self, jacobian: &Jacobian, sigma: f64) -> Result<Tensor> {
-        let weight = self.integrator().weight(&jacobian.exponent, sigma)?;
-        Ok(weight.f_mul_scalar(1.0 - self.eta * self.eta)?)
+        self.integrator().weight(&jacobian.exponent, sigma)
     }
 
     /// What the step was like, its noise as that of x/α, and whether all of D changed; that all is finite. With the one
