@@ -279,5 +279,7 @@ PATH_KL = Section(
     remarks=(
         "For the full covariance: it is of second order in the number of steps, the others are of first. One "
         "product a step is enough for that, but only with the free extra vector.",
+        "For the secant: at η = 1 it is of second order, too, with one evaluation a step where one product takes two, "
+        "and from T = 16 on nearer to the exact chain than any Gaussian kernel at as many steps.",
     ),
 )
