@@ -51,6 +51,8 @@ def to_api(infos: dict[str, dict], workflow: dict) -> dict:
             assert list(itertools.islice(values, len(_values_after(options)))) == _values_after(options)
         assert not list(values), f"{node['type']} has more values than widgets"
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+        if "title" in node:
+            graph[str(node["id"])]["_meta"] = {"title": node["title"]}
     return graph
 
 
@@ -94,6 +96,8 @@ def to_editor(infos: dict[str, dict], graph: dict, name: str, note: str) -> dict
             "properties": {"Node name for S&R": graph[node_id]["class_type"]},
             "widgets_values": values,
         }
+        if "_meta" in graph[node_id]:
+            nodes[node_id]["title"] = graph[node_id]["_meta"]["title"]
         bottoms[column] += size[1] + GAP
     last = max(map(int, graph)) + 1
     nodes[str(last)] = {
@@ -144,6 +148,7 @@ def _size(class_type: str, rows: int) -> list[int]:
         "CLIPTextEncode": 110,
         "LoadImage": 280,
         "SaveImage": 300,
+        "PreviewImage": 300,
         "LGSFitStart": 220,
         "SamplerCustomAdvanced": 260,  # the live preview
         "PreviewAny": 180,

@@ -75,7 +75,8 @@ async def thumbnails(
     shown = await run(complete(start_()))
     made["lgs_start"] = _sheet(_saved({SAVE: shown[SAVE]}), 1)
     made["lgs_start_load"] = _sheet(_saved(await run(complete(start_load()))), 5)
-    made["lgs_compare_samplers"] = _sheet(_saved(await drawn(compare_samplers, "2684")), 1)
+    shown = await drawn(compare_samplers, "2684")
+    made["lgs_compare_samplers"] = _sheet(_saved({SAVE: shown[SAVE]}), 1)
     put_input(server, start)
     for name, pictures in (
         ("report", (await drawn(report, "2684"))[REPORT]),
