@@ -63,7 +63,7 @@ class Panel(NamedTuple):
 
 
 def picture(record: Record) -> Image.Image:
-    """Six diagrams over the steps: RGB, ``WIDTH`` by ``HEIGHT``."""
+    """Up to six diagrams over the steps, of what the run had: RGB, ``WIDTH`` by ``HEIGHT``."""
     record.expect_steps()
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     draw = ImageDraw.Draw(image)
@@ -78,7 +78,7 @@ def picture(record: Record) -> Image.Image:
 
 
 def panels_of(record: Record) -> list[Panel]:
-    """What is drawn of a record."""
+    """What is drawn of a record; of the covariance, of Lanczos and of noise where there was any."""
     steps = list(enumerate(record.steps, 1))
 
     def over(value: Callable) -> list[tuple[float, float]]:
@@ -86,7 +86,7 @@ def panels_of(record: Record) -> list[Panel]:
 
     ritz = [(number, step.ritz_values) for number, step in steps if step.ritz_values.numel()]
     total = math.fsum(step.added_variance for _, step in steps)
-    return [
+    panels = [
         Panel("noise level sigma", [Line("", BLUE, over(lambda step: step.sigma))], powers=True),
         Panel(
             "Ritz values of the Jacobian",
@@ -113,12 +113,25 @@ def panels_of(record: Record) -> list[Panel]:
         Panel(
             "what the covariance adds",
             [
-                Bars("of all that it adds", GREEN, over(lambda step: step.added_variance / total if total else 0)),
+                Bars(
+                    "of all that it adds", GREEN, over(lambda step: step.added_variance / total if total else math.nan)
+                ),
                 Line("of the step's noise", BLUE, over(lambda step: step.covariance_share)),
             ],
             percent=True,
         ),
     ]
+    return [panel for panel in panels if any(_shown(points, panel.powers) for points in _points_of(panel.marks))]
+
+
+def _points_of(marks: Sequence[Bars | Line | Band]) -> list[Points]:
+    return [
+        points for mark in marks for points in ((mark.low, mark.high) if isinstance(mark, Band) else (mark.points,))
+    ]
+
+
+def _shown(points: Points, powers: bool) -> list[tuple[float, float]]:
+    return [(step, value) for step, value in points if math.isfinite(value) and (value > 0 or not powers)]
 
 
 def _min(values):
@@ -143,9 +156,6 @@ class _Drawing:
         self.text((self.left, self.top - 34 * FINE), panel.title, 17, "lt")
         self.low, self.high = self._range(panel.marks)
         self._axes()
-        if math.isnan(self.low):
-            self.text(((self.left + self.right) / 2, (self.top + self.bottom) / 2), "none in this run", 15, "mm")
-            return
         heights = [0.0] * (len(self.record.steps) + 1)
         for mark in panel.marks:
             if isinstance(mark, Bars):
@@ -171,10 +181,10 @@ class _Drawing:
         return self.bottom - (scale(value) - low) / (high - low) * (self.bottom - self.top)
 
     def _shown(self, points: Points) -> list[tuple[float, float]]:
-        return [(step, value) for step, value in points if math.isfinite(value) and (value > 0 or not self.powers)]
+        return _shown(points, self.powers)
 
     def _range(self, marks: Sequence[Bars | Line | Band]) -> tuple[float, float]:
-        """What the scale goes from and to; nan where there is nothing to show."""
+        """What the scale goes from and to."""
         values, stacked = [], {}
         for mark in marks:
             for points in (mark.low, mark.high) if isinstance(mark, Band) else (mark.points,):
@@ -182,8 +192,6 @@ class _Drawing:
                     if isinstance(mark, Bars):
                         stacked[step] = value = stacked.get(step, 0.0) + value
                     values.append(value)
-        if not values:
-            return math.nan, math.nan
         low, high = min(values), max(values)
         if self.powers:
             return 10.0 ** math.floor(math.log10(low)), 10.0 ** max(
@@ -193,13 +201,12 @@ class _Drawing:
         return low, linear_ticks(low, high if high > low else 1.0, self.whole)[-1]
 
     def _axes(self) -> None:
-        if not math.isnan(self.low):
-            range_ = self.low, self.high
-            for value in power_ticks(*range_) if self.powers else linear_ticks(*range_, self.whole):
-                y = self.y(value)
-                self.draw.line([(self.left, y), (self.right, y)], fill=INK if value == 0 else GRID, width=FINE)
-                label = f"{100 * value:g} %" if self.percent else f"{value:g}"
-                self.text((self.left - 8 * FINE, y), label, 13, "rm")
+        range_ = self.low, self.high
+        for value in power_ticks(*range_) if self.powers else linear_ticks(*range_, self.whole):
+            y = self.y(value)
+            self.draw.line([(self.left, y), (self.right, y)], fill=INK if value == 0 else GRID, width=FINE)
+            label = f"{100 * value:g} %" if self.percent else f"{value:g}"
+            self.text((self.left - 8 * FINE, y), label, 13, "rm")
         self.draw.line(
             [(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)], fill=INK, width=FINE
         )

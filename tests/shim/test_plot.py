@@ -24,6 +24,14 @@ def test_the_picture_shows_bars_lines_and_bands():
         ]
 
 
+def test_what_a_run_did_not_have_is_not_drawn():
+    titles = lambda **options: [panel.title for panel in plot.panels_of(recorded(options))]  # noqa: E731
+    secant, lanczos = titles(solver="secant"), titles(lanczos_steps=1)
+    assert "Ritz values of the Jacobian" in secant and len(lanczos) == 6
+    assert set(lanczos) - set(secant) == {lanczos[3], "what the covariance adds"} and "Lanczos" in lanczos[3]
+    assert "what the covariance adds" in titles(solver="secant", eta=0.5)
+
+
 def test_taller_bars_for_more_evaluations():
     """Step 1 has twice the evaluations of step 2: so many more pixels, in the colours of the two parts."""
     panel = next(
