@@ -180,22 +180,19 @@ def test_a_demo_is_published_on_request(elsewhere):
     assert (results.FIGURES / "overview.png").read_bytes() == (out / "overview.png").read_bytes()
 
 
-def row(id, *frechet, data="digits", budget=10):
-    return {"id": id, "data": data, "budget": budget, "groups": {"frechet": list(frechet)}}
+def test_the_front_table_marks_the_least_and_what_is_level_with_it():
+    def row(id, budget, *distances):
+        return {"bed": "gaussian", "id": id, "budget": budget, "groups": {"distance": list(distances)}}
 
+    rows = [row("secant", 5, 2.0, 2.1, 1.9), row("euler", 5, 3.0, 3.1, 2.9), row("heun", 5, 5.0, 5.1, 4.9)]
+    rows += [row("secant", 7, 2.0, 2.1, 1.9), row("euler", 7, 1.0, 1.1, 0.9)]
+    rows += [row("secant", 10, 2.0, 2.5, 1.5), row("euler", 10, 2.5, 2.0, 1.5)]
+    rows += [row("secant", 20, 1e-6, 0.1, -0.1), row("euler", 20, 0.05, 0.15, 0.1)]
+    beds = {"gaussian": {"name": "a Gaussian", "exact": {"distance": [0.1, 0.0, -0.1]}}}
 
-def test_the_front_table_of_measured_numbers_marks_the_least_and_what_is_level_with_it():
-    entry = {
-        "chosen": [{"data": "digits", "budget": 10, "id": "tuned"}],
-        "rows": [row("lgs", 2.0, 2.1), row("tuned", 1.0, 1.1), row("ddim", 1.0, 1.2), row("heun", 5.0, 5.1)],
-    }
-    found = front.measured(entry)
-    column = ("digits", 10)
-    assert found[front.TUNED][column] == "**1.050 ± 0.050**"
-    assert found["DDIM"][column].startswith("**")
-    assert not found[front.NODE][column].startswith("**") and not found["Heun"][column].startswith("**")
-    assert found["Euler ancestral"] == {}
-    assert "| Heun |" in front.table({"report": {"defaults": entry}})
+    shown = front.table({"report": {"equal": {"beds": beds, "rows": rows}}})
+
+    assert shown.splitlines()[2] == "| A Gaussian | **2**, 3 | 2, **1** | **2**, **2** | **0**, **0.1** |"
 
 
 def test_markers_that_are_missing_are_an_error():

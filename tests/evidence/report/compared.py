@@ -29,6 +29,7 @@ FLOOR = "#888888"
 ACROSS = {"steps": "reverse steps", "evaluations": "model evaluations"}
 
 DRAWN = (
+    "secant",
     "lgs",
     "lanczos-k1",
     "lanczos-k1-half",

@@ -217,7 +217,9 @@ class Compared:
 
     @property
     def sign(self) -> int:
-        """1 where LGS is nearer with 95 % confidence, -1 where the rival is."""
+        """1 where LGS is nearer with 95 % confidence, -1 where the rival is; 0 where both are as good as exact."""
+        if within_chance(self.ours, self.exact) and within_chance(self.theirs, self.exact):
+            return 0
         return sign([b - a for a, b in zip(self.ours, self.theirs, strict=True)])
 
 
@@ -279,7 +281,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     return Findings(sentences, [Figure(file, "At equal model evaluations", caption)], tables)
 
 
-def _title(numbers: Numbers, bed: str, measure: str) -> str:
+def title(numbers: Numbers, bed: str, measure: str) -> str:
     name = exact_samples.capitalised(numbers["beds"][bed]["name"])
     return f"{name}, {TO[measure]}" if bed in TRIED else name
 
@@ -289,7 +291,7 @@ def _sentences(numbers: Numbers) -> list[str]:
     if not known:
         return []
     by_sign = {outcome: sum(one.sign == outcome for one in known.values()) for outcome in (1, 0, -1)}
-    worse = [f"{_title(numbers, c.bed, c.measure)} at {c.budget} ({v.q:.2f})" for c, v in known.items() if v.q > WORST]
+    worse = [f"{title(numbers, c.bed, c.measure)} at {c.budget} ({v.q:.2f})" for c, v in known.items() if v.q > WORST]
     total = (
         f"q, the excess distance over exact samples divided by the best rival's, has a geometric mean of "
         f"{with_error(*geometric_mean(numbers))} over {len(known)} cells (aimed at: {BOUND:g}). LGS is nearer than the "
@@ -306,11 +308,11 @@ def _table(numbers: Numbers) -> Table:
         one = compared(numbers, cell)
         rows.append(
             (
-                _title(numbers, cell.bed, cell.measure),
+                title(numbers, cell.bed, cell.measure),
                 str(cell.budget),
-                *(_of(groups) for groups in (one.ours, one.theirs)),
+                *(of_groups(groups) for groups in (one.ours, one.theirs)),
                 rivals.RIVALS[one.rival].name,
-                _of(one.exact),
+                of_groups(one.exact),
                 f"{one.q:.2f}",
                 words[one.sign],
             )
@@ -326,8 +328,8 @@ def _half(numbers: Numbers) -> list[Table]:
             half = row["groups"][measure]
             single = _groups(numbers, Cell(row["bed"], measure, row["budget"]), SECANT.id)[: len(half)]
             differences = [a - b for a, b in zip(half, single, strict=True)]
-            title = _title(numbers, row["bed"], measure)
-            rows.append((title, str(row["budget"]), _of(single), _of(half), _of(differences)))
+            told = (of_groups(groups) for groups in (single, half, differences))
+            rows.append((title(numbers, row["bed"], measure), str(row["budget"]), *told))
     head = ("data", "evaluations", "float32", HALF["precision"], "difference, from the same noise")
     return [Table(f"{SECANT.name}: model and latents in half precision", head, rows)] if rows else []
 
@@ -336,15 +338,15 @@ def _tried(numbers: Numbers, bed: str) -> Table:
     rows = []
     for id, measure in itertools.product(numbers["sources"], MEASURES[bed]):
         found = {row["budget"]: row for row in numbers["tried"] if (row["bed"], row["id"]) == (bed, id)}
-        title = (TO[measure],) if bed in TRIED else ()
-        told = (_of(found[budget]["groups"][measure]) if budget in found else "" for budget in BUDGETS)
-        rows.append((rivals.RIVALS[id].name, *title, *told))
+        to = (TO[measure],) if bed in TRIED else ()
+        told = (of_groups(found[budget]["groups"][measure]) if budget in found else "" for budget in BUDGETS)
+        rows.append((rivals.RIVALS[id].name, *to, *told))
     head = ("sampler", *(("distance",) if bed in TRIED else ()), *(f"{budget} evaluations" for budget in BUDGETS))
     name = exact_samples.capitalised(numbers["beds"][bed]["name"])
     return Table(f"{name}: every rival, where the nearest were chosen", head, rows)
 
 
-def _of(groups: list[float]) -> str:
+def of_groups(groups: list[float]) -> str:
     mean, error = mean_and_error(groups)
     return with_error(mean, error or 0.0)
 
@@ -368,17 +370,17 @@ def _panel(numbers: Numbers, panel: Any, bed: str, measure: str) -> None:
     mean = functools.cache(lambda id: _means(numbers["tried"], bed, measure, id))
     for id in numbers["sources"]:
         panel.plot(*mean(id), color="#bbbbbb", linewidth=0.8, zorder=1)
-    floor, _ = mean_and_error(numbers["beds"][bed]["exact"][measure])
+    floor, chance = mean_and_error(numbers["beds"][bed]["exact"][measure])
     panel.axhline(floor, color="#888888", linestyle=":")
     known = [cell for cell in cells(numbers) if (cell.bed, cell.measure) == (bed, measure)]
     lines = {"#0072b2": ("s--", "theirs", "best rival"), "#d55e00": ("o-", "ours", SECANT.name)}
-    highest = floor
+    lowest = highest = floor
     for colour, (style, which, name) in lines.items():
         values = [mean_and_error(getattr(compared(numbers, cell), which)) for cell in known]
         if not values:
             continue
         means, errors = zip(*values, strict=True)
-        highest = max(highest, *means)
+        lowest, highest = min(lowest, *means), max(highest, *means)
         at = [cell.budget for cell in known]
         panel.errorbar(
             at, means, yerr=[e or 0 for e in errors], fmt=style, color=colour, capsize=2, label=name, zorder=3
@@ -386,17 +388,24 @@ def _panel(numbers: Numbers, panel: Any, bed: str, measure: str) -> None:
     for cell in known:
         one = compared(numbers, cell)
         name, at = rivals.RIVALS[one.rival].name, (cell.budget, mean_and_error(one.theirs)[0])
-        panel.annotate(name, at, (3, 5), textcoords="offset points", fontsize=6.5, color="#0072b2", rotation=25)
+        panel.annotate(
+            name, at, (3, 5), textcoords="offset points", fontsize=6.5, color="#0072b2", rotation=25
+        ).set_in_layout(False)
     panel.set_xscale("log")
     panel.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS])
     panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_yscale("asinh", linear_width=max(1e-6, abs(floor)))
-    panel.set_ylim(min(0.0, floor), 4 * highest)
-    panel.set_title(_title(numbers, bed, measure), fontsize=9)
+    if lowest > 0:
+        panel.set_yscale("log")
+        panel.set_ylim(lowest / 1.3, 2.5 * highest)
+    else:  # without bias, and at chance below zero
+        panel.set_yscale("asinh", linear_width=max(1e-6, chance or 0.0))
+        panel.set_ylim(2 * lowest - (chance or 0.0), 3 * highest)
+    panel.set_title(title(numbers, bed, measure), fontsize=9)
     panel.set_xlabel("model evaluations")
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=7, frameon=False)
+    if known:
+        panel.legend(fontsize=7, frameon=False, loc="upper right")
 
 
 def _means(rows: list[dict[str, Any]], bed: str, measure: str, id: str) -> tuple[list[int], list[float]]:
