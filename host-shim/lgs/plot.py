@@ -187,7 +187,7 @@ class _Drawing:
         """What the scale goes from and to."""
         values, stacked = [], {}
         for mark in marks:
-            for points in (mark.low, mark.high) if isinstance(mark, Band) else (mark.points,):
+            for points in _points_of([mark]):
                 for step, value in self._shown(points):
                     if isinstance(mark, Bars):
                         stacked[step] = value = stacked.get(step, 0.0) + value

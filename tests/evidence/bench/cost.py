@@ -21,6 +21,7 @@ from evidence.gpu.denoisers import LatentDiffusion
 from evidence.models import DIGITS
 from evidence.models.in_precision import InPrecision
 from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table
+from evidence.threads import one_thread
 from lgs.digits import load_unet
 
 from .plain import reverse_step
@@ -142,24 +143,13 @@ def price_beside_a_unet(rounds: int) -> list[dict]:
         "secant, behind a mask: one step": (sampled(lambda x, sigma: mask * moved(x, sigma)), STEPS - 1),
         "start of rank 64": (lambda: prior.begin(z, 5.0), 1),
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return [
-            _divided(
-                ratio(
-                    f"{name}, 1 x 4 x 64 x 64 / an evaluation of SD 1.5's UNet",
-                    work,
-                    lambda: denoise(x, sigmas[:1]),
-                    rounds,
-                    0.01 * times,
-                ),
-                times,
-            )
-            for name, (work, times) in cases.items()
-        ]
-    finally:
-        torch.set_num_threads(threads)
+    rows = []
+    for name, (work, times) in cases.items():
+        name = f"{name}, 1 x 4 x 64 x 64 / an evaluation of SD 1.5's UNet"
+        with one_thread():
+            row = ratio(name, work, lambda: denoise(x, sigmas[:1]), rounds, 0.01 * times)
+        rows.append(_divided(row, times))
+    return rows
 
 
 def _divided(row: dict, times: int) -> dict:
@@ -173,8 +163,8 @@ def describe(rows: list[dict]) -> str:
     lines = [f"{'':{width}}  ratio  (quartiles)      bound"]
     for row in rows:
         low, high = row["quartiles"]
-        bound = "" if row["bound"] is None else f"{row['bound']:.3g}"
-        lines.append(f"{row['name']:{width}}  {row['ratio']:<7.3g} ({low:.3g} - {high:.3g})  {bound}")
+        bound = "" if row["bound"] is None else f"{row['bound']:#.3g}"
+        lines.append(f"{row['name']:{width}}  {row['ratio']:<#7.3g} ({low:#.3g} - {high:#.3g})  {bound}")
     return "\n".join(lines)
 
 
@@ -192,7 +182,7 @@ def plot(rows: list[dict], file: Path) -> None:
         axes.plot([low, high], [y, y], color="black", linewidth=2)
         if row["bound"] is not None:
             axes.plot([row["bound"]] * 2, [y - 0.4, y + 0.4], color="tab:red")
-        axes.text(high + 0.03, y, f"{row['ratio']:.3g}", va="center", fontsize=8)
+        axes.text(high + 0.03, y, f"{row['ratio']:#.3g}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8)
     axes.set_xlabel("ratio (median; black: quartiles; red: bound)")
     axes.axvline(1.0, color="grey", linewidth=0.8)
@@ -210,7 +200,7 @@ def show(numbers: Numbers, folder: Path) -> Findings:
     file = folder / "cost.png"
     plot(numbers["rows"], file)
     rows = [
-        (row["name"], f"{row['ratio']:.3g}", "{:.3g} to {:.3g}".format(*row["quartiles"])) for row in numbers["rows"]
+        (row["name"], f"{row['ratio']:#.3g}", "{:#.3g} to {:#.3g}".format(*row["quartiles"])) for row in numbers["rows"]
     ]
     caption = "Medians of pairs timed in turn. Black: quartiles. Red: the bound that is aimed at."
     table = Table("Medians of pairs timed in turn", ("", "ratio", "quartiles"), rows)

@@ -268,10 +268,10 @@ def _table(about: dict[str, Any], rows: list[Row]) -> Table:
 def row_table(title: str, about: dict[str, Any], rows: list[Row], metrics: list[str]) -> Table:
     head = ("sampler", "steps", "evaluations", *(METRICS.get(metric, metric) for metric in metrics))
     cells = [
-        (named(row), str(row["steps"]), f"{row['evaluations']:g}", *(_cell(row["groups"][m]) for m in metrics))
+        (named(row), str(row["steps"]), f"{row['evaluations']:g}", *(of_groups(row["groups"][m]) for m in metrics))
         for row in rows
     ]
-    cells.append(("the data themselves", "", "", *(_cell(about["real"][metric]) for metric in metrics)))
+    cells.append(("the data themselves", "", "", *(of_groups(about["real"][metric]) for metric in metrics)))
     return Table(title, head, cells)
 
 
@@ -281,7 +281,8 @@ def named(row: Row) -> str:
     return f"{row['name']} ({source})" if source.startswith(("ComfyUI", "diffusers")) else row["name"]
 
 
-def _cell(groups: list[float]) -> str:
+def of_groups(groups: list[float]) -> str:
+    """The mean over groups with its error; empty if there are none."""
     if not groups:
         return ""
     mean, error = mean_and_error(groups)

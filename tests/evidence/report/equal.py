@@ -33,7 +33,7 @@ from tqdm import tqdm
 from evidence import rivals
 
 from . import beds, exact_samples, started
-from .compared import with_error
+from .compared import of_groups, with_error
 from .metrics import mean_and_error, sign
 from .run import Figure, Findings, Numbers, Run, Section, Table, digest, libraries
 from .samplers import RIVAL, SECANT
@@ -140,9 +140,16 @@ class _Bench:
         self.numbers["beds"][bed] = {"name": name, "size": SIZE, "exact": exact}
 
     def put(
-        self, where: str, bed: str, id: str, budget: int, groups: range, tuning: bool = False, precision: str = ""
+        self,
+        where: str,
+        bed: str,
+        id: str,
+        budget: int,
+        groups: range,
+        tuning: bool = False,
+        precision: str = "float32",
     ) -> None:
-        """A row of all groups, in every measure of the bed."""
+        """A row of all groups, in every measure of the bed. ``tuning``: on the half that rivals are chosen on."""
         version = digest(*libraries()) if id == SECANT.id else self.numbers["sources"][id]
         row = {"bed": bed, "id": id, "budget": budget, "groups": {measure: [] for measure in MEASURES[bed]}}
         for group in groups:
@@ -153,20 +160,8 @@ class _Bench:
                 found = of_law(bed, *sampler, steps, group, f"{self.marks[bed]} {version}")
                 row["evaluations"] = found["evaluations"]
             else:
-                told = {"precision": precision} if precision else {}
-                found = self.run.cached(started.measured_group)(
-                    bed,
-                    str(self.folder),
-                    id,
-                    budget,
-                    None,
-                    group,
-                    SIZE,
-                    self.marks[bed],
-                    version,
-                    tuning=tuning,
-                    **told,
-                )
+                arguments = bed, str(self.folder), id, budget, None, group, SIZE, self.marks[bed], version, precision
+                found = self.run.cached(started.measured_group)(*arguments, tuning=tuning)
                 row["evaluations"] = found["about"]["evaluations"]
             for measure in MEASURES[bed]:
                 row["groups"][measure].append(found[measure])
@@ -344,11 +339,6 @@ def _tried(numbers: Numbers, bed: str) -> Table:
     head = ("sampler", *(("distance",) if bed in TRIED else ()), *(f"{budget} evaluations" for budget in BUDGETS))
     name = exact_samples.capitalised(numbers["beds"][bed]["name"])
     return Table(f"{name}: every rival, where the nearest were chosen", head, rows)
-
-
-def of_groups(groups: list[float]) -> str:
-    mean, error = mean_and_error(groups)
-    return with_error(mean, error or 0.0)
 
 
 def _draw(numbers: Numbers, file: Path) -> None:

@@ -6,16 +6,15 @@ same x_0 and eps at every level, whatever the number of steps and the covariance
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import lgs
+from evidence.threads import one_thread
 
 from . import laws, mixture
 from .kernels import NAMES, basis_of, log_spaced, simplified, starts, step_kl
@@ -74,18 +73,7 @@ LOOKED_INTO = 32
 """Steps of a path of the secant whose KL is taken, at most: one of each stretch, drawn at random, stands for it."""
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Batches as small as these gain nothing from more, and lose much where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def secant_kl(steps: int, count: int, version: str) -> dict[str, np.ndarray]:
     """KL(p(x_s | the path so far) || q(x_s | x_t)) of the secant, eta = 1, summed over the steps of its own paths,
     (count,): what it leaves out and what no Gaussian can have, together, and the other way round than the rest.

@@ -25,7 +25,7 @@ from evidence import rivals
 from lgs.starts import levels
 
 from . import beds
-from .compared import with_error
+from .compared import of_groups
 from .metrics import mean_and_error, sign
 from .run import Figure, Findings, Numbers, Run, Section, Table, Unavailable, digest, libraries
 from .started import measured_group, memorised, seed_kept
@@ -241,8 +241,8 @@ def _sentences(numbers: Numbers, id: str) -> list[str]:
                 words = {1: "nearer", 0: "level", -1: "farther"}[
                     sign([a - b for a, b in zip(before, after, strict=False)])
                 ]
-                parts.append(f"{_of(after)} from {'pictures' if source == 'pictures' else 'the model'} ({words})")
-            told.append(f"{name}: {_of(before)} without, {', '.join(parts)}")
+                parts.append(f"{of_groups(after)} from {'pictures' if source == 'pictures' else 'the model'} ({words})")
+            told.append(f"{name}: {of_groups(before)} without, {', '.join(parts)}")
         if told:
             sentences.append(f"{numbers['beds'][id]['name']}, {budget} evaluations. {'; '.join(told)}.")
     return sentences
@@ -274,11 +274,6 @@ def _paid(numbers: Numbers, id: str) -> str:
     )
 
 
-def _of(groups: list[float]) -> str:
-    mean, error = mean_and_error(groups)
-    return with_error(mean, error or 0.0)
-
-
 def _level(row: dict[str, Any]) -> str:
     found = [level for group in row["levels"] for level in group if level is not None]
     return f"{sum(found) / len(found):.3g}" if found else ""
@@ -295,7 +290,7 @@ def _table(numbers: Numbers, id: str) -> Table:
             f"{row['evaluations'][0]:g}",
             _name(row["start"]),
             _level(row),
-            *(_of(row["groups"][metric]) if metric in row["groups"] else "" for metric in metrics),
+            *(of_groups(row["groups"][metric]) if metric in row["groups"] else "" for metric in metrics),
         )
         for row in order
     ]
@@ -313,7 +308,7 @@ def _varied(numbers: Numbers, id: str) -> Table:
             + (f", guidance {row['guidance']:g}" if "guidance" in row else "")
             + (f", schedule to σ = {row['sigma_min']:g}" if "sigma_min" in row else ""),
             _level(row),
-            *(_of(row["groups"][metric]) for metric in metrics),
+            *(of_groups(row["groups"][metric]) for metric in metrics),
         )
         for row in rows
     ]
@@ -328,7 +323,7 @@ def _memorised(numbers: Numbers) -> Table:
     cells = []
     for row in numbers["memorised"]:
         shares = row["groups"]["memorised"]
-        told = (_of([share[name] for share in shares]) for name in ("with", "without"))
+        told = (of_groups([share[name] for share in shares]) for name in ("with", "without"))
         cells.append((f"{row['start']['count']}", *told))
     return Table(
         "CIFAR-10: is a sample's nearest picture one that its start was fitted to? Share of samples; as many other "
@@ -342,7 +337,7 @@ def _seeds(numbers: Numbers) -> Table:
     cells = [
         (
             "another seed, no start" if row["start"] is None else f"the same seed, from σ' = {row['start']['level']:g}",
-            _of(row["groups"]["seeds"]),
+            of_groups(row["groups"]["seeds"]),
         )
         for row in numbers["seeds"]
     ]
@@ -360,7 +355,7 @@ def _allowed(numbers: Numbers) -> Table:
             f"{row['budget']}",
             _name(row["start"]),
             _level(row),
-            *(_of(row["groups"][metric]) for metric in (TRUTH, CONVERGED)),
+            *(of_groups(row["groups"][metric]) for metric in (TRUTH, CONVERGED)),
         )
         for row in numbers["allowed"]
     ]

@@ -66,7 +66,7 @@ UNIPC_END = 0.001
 
 @pytest.fixture
 def doubles():
-    """Tensors without a dtype are of 64 bits, in ComfyUI's UniPC too."""
+    """Tensors without a dtype are of 64 bits."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -10,11 +10,10 @@ of a reverse step; "pictures" in the distribution that is sampled.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ import lgs
 from evidence.demo.job import karras_sigmas, labels
 from evidence.models.distance import HeldOut
 from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table
+from evidence.threads import one_thread
 
 from .networks import Case, Model, Point, bundled, digits, error, forward_mode, levels, models, norm, points
 
@@ -50,7 +50,7 @@ DIFFERENCES = {"one-sided": "finite-difference", "central": "central-difference"
 def product_study(quick: bool) -> dict:
     """Rows of plain numbers and texts under "steps", "chosen", "noise" and "pictures"."""
     study = {"steps": [], "chosen": []}
-    with torch.no_grad(), _one_thread():
+    with torch.no_grad(), one_thread():
         for model in tqdm(models(), desc="Jacobian-vector products", total=4, leave=False):
             at = points(model, _fewer(model.sigmas) if quick else model.sigmas)
             for dtype in tqdm(model.dtypes, desc=model.name, leave=False):
@@ -62,17 +62,6 @@ def product_study(quick: bool) -> dict:
                     study["chosen"] += _chosen(case, seen, 1 if quick else 2)
         study["noise"] = _noise(bundled(), quick)
     return study | {"pictures": _pictures(1, 1) if quick else _pictures(10, 10)}
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Batches as small as these gain nothing from more, and lose much where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fewer(sigmas: tuple[float, ...]) -> tuple[float, ...]:
