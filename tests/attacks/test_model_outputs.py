@@ -83,6 +83,50 @@ def test_a_model_that_writes_to_its_input(options):
     torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
 
 
+class SameMemory:
+    """Answers as compiled models do (CUDA graphs, TensorRT): each time in the same memory, one for each batch."""
+
+    def __init__(self, function):
+        self.function, self.memory = function, {}
+
+    def __call__(self, *arguments):
+        answer = self.function(*arguments)
+        return self.memory.setdefault(answer.shape, torch.empty_like(answer)).copy_(answer)
+
+
+WAYS = ["forward", "finite-difference", "central-difference"]
+COVARIANCES = ["lanczos", "isotropic", "isotropic-large", "isotropic-optimal", "diagonal", "spectral"]
+EVERY_WAY = [{"covariance": c, "jvp": way, "other_steps": "multistep"} for c in COVARIANCES for way in WAYS]
+EVERY_WAY += [{"covariance": "lanczos", "jvp": way, "doubled_batch": "always", "tolerance": 0.01} for way in WAYS]
+EVERY_WAY += [{"covariance": "diagonal-learned"}, {"solver": "secant"}, {"solver": "secant", "eta": 0.3}]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", EVERY_WAY, ids=lambda options: "-".join(map(str, options.values())))
+def test_a_model_and_a_noise_that_answer_in_the_same_memory(options, dtype):
+    """Bit for bit what fresh tensors give, of one call after another, of a trajectory and of its reports."""
+    x, z, *noises = torch.randn(6, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    shrunk = lambda x, sigma: torch.tanh(x / (1 + sigma.view(-1, 1, 1, 1) ** 2))  # noqa: E731
+
+    def everything(wrap):
+        drawn, seen = iter(noises), []
+        model, diagonal = wrap(shrunk), wrap(lambda x, _sigma: x.tanh() ** 2)
+        noise = wrap(lambda *_sigmas: next(drawn))
+        arguments = {"noise": noise, "callback": seen.append, "diagonal": diagonal}
+        sample = lgs.sample(model, x, [5.0, 2.0, 1.0, 0.5, 0.0], options, **arguments)
+        way = {"jvp": options.get("jvp", "auto")}
+        pointwise = [lgs.jvp(model, x, 2.0, z, way), lgs.principal_components(model, x, 2.0, z, way)]
+        if "solver" not in options:
+            pointwise.append([lgs.reverse_noise(model, x, 2.0, 1.0, z, options, diagonal=diagonal)])
+        reports = [[step["x"], step["denoised"]] for step in seen]
+        return [sample, *(tensor for several in (*pointwise, *reports) for tensor in several)]
+
+    ours, expected = everything(SameMemory), everything(lambda function: function)
+    assert len(ours) == len(expected) > 10
+    for came, fresh in zip(ours, expected, strict=True):
+        assert torch.equal(came, fresh)
+
+
 @pytest.mark.parametrize(
     ("z", "parts"),
     [

@@ -59,6 +59,20 @@ impl Layout {
         Ok(tensor.f_to_kind(self.kind)?)
     }
 
+    /// A copy of a host's `tensor` (this shape, any float dtype) in the sampler's dtype.
+    ///
+    /// `name` says in an error whose tensor it is.
+    pub fn own(&self, name: &str, tensor: &Tensor) -> Result<Tensor> {
+        self.check(name, tensor, 1, None)?;
+        self.own_copy(tensor)
+    }
+
+    /// A copy in the sampler's dtype. What comes from a host is copied before the host is called again: compiled
+    /// models write each answer to the same memory (CUDA graphs, TensorRT).
+    pub(crate) fn own_copy(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.f_to_dtype(self.kind, false, true)?)
+    }
+
     /// That `tensor` is on this device, of this shape with `times` the batch, and of `kind` if given.
     pub(crate) fn check(&self, name: &str, tensor: &Tensor, times: i64, kind: Option<Kind>) -> Result<()> {
         if !tensor.defined() {

@@ -163,3 +163,18 @@ fn what_is_not_the_model_s_is_named_and_taken_in_any_float_dtype() {
         assert!(text.starts_with("the noise: "), "{text}");
     }
 }
+
+#[test]
+fn what_is_kept_of_an_answer_is_not_the_models_memory() {
+    let mut memory = Tensor::zeros([2, 3], (Kind::Float, CPU));
+    let mut host = TestHost::new(|x, _| {
+        memory.copy_(&(x * 2.0));
+        Ok(memory.shallow_clone())
+    });
+    let x = Tensor::ones([2, 3], (Kind::Float, CPU));
+    let mut model = Evaluator::new(&mut host, Layout::of("x", &x).expect("a layout"), plan(Jvp::FiniteDifference));
+    let first = model.denoised(&x, 1.0).expect("D(x)");
+    let second = model.denoised(&(&x * 3.0), 1.0).expect("D(3 x)");
+    assert_eq!(distance(&first, &(&x * 2.0)), 0.0);
+    assert_eq!(distance(&second, &(&x * 6.0)), 0.0);
+}

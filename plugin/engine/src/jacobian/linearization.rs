@@ -58,9 +58,9 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let (denoised, tangent) = dual?;
         closed?;
         if self.denoised.is_none() {
-            self.denoised = Some(denoised.f_to_kind(self.evaluator.layout.kind)?);
+            self.denoised = Some(self.evaluator.layout.own_copy(&denoised)?);
         }
-        Ok(tangent.f_to_kind(self.evaluator.layout.kind)?)
+        self.evaluator.layout.own_copy(&tangent)
     }
 
     fn dual_evaluation(&mut self, v: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -70,7 +70,7 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let x = self.x.f_to_dtype(kind, false, true)?;
         let v = v.f_to_dtype(kind, false, true)?;
         let dual = Tensor::f_internal_make_dual(&x, &v, 0)?;
-        let output = self.evaluator.call(&dual, self.sigma, 1)?;
+        let output = self.evaluator.answer(&dual, self.sigma, 1)?;
         let (denoised, tangent) = Tensor::f_internal_unpack_dual(&output, 0)?;
         if !tangent.defined() {
             return Err(Error::ForwardMode(

@@ -101,8 +101,7 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
     /// D(x, σ) for x (batch, ...) in the sampler's dtype; the result likewise.
     pub fn denoised(&mut self, x: &Tensor, sigma: f64) -> Result<Tensor> {
         let x = x.f_to_kind(self.layout.model_kind)?;
-        let denoised = self.call(&x, sigma, 1)?;
-        Ok(denoised.f_to_kind(self.layout.kind)?)
+        self.call(&x, sigma, 1)
     }
 
     /// diag J by the host's network for it, for x (batch, ...) in the sampler's dtype; the result likewise.
@@ -116,7 +115,7 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
                     .into(),
             ))
         })?;
-        self.layout.working(names::DIAGONAL, &diagonal)
+        self.layout.own(names::DIAGONAL, &diagonal)
     }
 
     /// D at each of several points: in one call where that is known to be right, else one by one.
@@ -142,12 +141,19 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
     /// D at each of several points, in one call.
     pub(crate) fn denoised_together(&mut self, points: &[Tensor], sigma: f64) -> Result<Vec<Tensor>> {
         let x = Tensor::f_cat(points, 0)?.f_to_kind(self.layout.model_kind)?;
-        let denoised = self.call(&x, sigma, points.len() as i64)?.f_to_kind(self.layout.kind)?;
+        let denoised = self.call(&x, sigma, points.len() as i64)?;
         Ok(denoised.f_chunk(points.len() as i64, 0)?)
     }
 
-    /// The model's own answer to x in the model's dtype, with `times` the batch.
-    pub(crate) fn call(&mut self, x: &Tensor, sigma: f64, times: i64) -> Result<Tensor> {
+    /// D(x, σ) for x in the model's dtype with `times` the batch; the result in the sampler's, and ours.
+    fn call(&mut self, x: &Tensor, sigma: f64, times: i64) -> Result<Tensor> {
+        let answer = self.answer(x, sigma, times)?;
+        self.layout.own_copy(&answer)
+    }
+
+    /// The model's own answer to x in the model's dtype, with `times` the batch: not to be kept beyond the next
+    /// call, as a model may write each answer to the same memory.
+    pub(crate) fn answer(&mut self, x: &Tensor, sigma: f64, times: i64) -> Result<Tensor> {
         let sigma = self.levels(sigma, times)?;
         let denoised = self.model.denoise(x, &sigma)?;
         let layout = &self.layout;

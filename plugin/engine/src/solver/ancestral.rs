@@ -45,7 +45,7 @@ impl<'h, H: Host + ?Sized + 'h> Ancestral<'h, H> {
             return Ok((denoised, None));
         }
         let z = model.model().noise(kernel.sigma, kernel.sigma_next)?;
-        let z = model.layout.working(NOISE, &z)?;
+        let z = model.layout.own(NOISE, &z)?;
         let (denoised, noise) = self.law.draw(model, &Draw { step: kernel, x, denoised, z: &z })?;
         Ok((denoised, Some(noise)))
     }

@@ -99,10 +99,7 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         let Step { kernel, x, denoised } = *step;
         let denoised = match denoised {
             Some(denoised) => denoised.shallow_clone(),
-            // A copy: a model may hand out the same tensor each time, and this one is for the next step, too.
-            None => {
-                Linearization::new(model, x, kernel.sigma).denoised()?.f_to_dtype(model.layout.kind, false, true)?
-            }
+            None => Linearization::new(model, x, kernel.sigma).denoised()?,
         };
         if step.is_last() || kernel.sigma_next == kernel.sigma {
             finite_and_fetch_all(&[(DENOISED, &denoised)], &[])?;
@@ -115,7 +112,7 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         let noise = match self.eta * self.s_noise > 0.0 {
             true => {
                 let z = model.model().noise(kernel.sigma, kernel.sigma_next)?;
-                Some(model.layout.working(NOISE, &z)?)
+                Some(model.layout.own(NOISE, &z)?)
             }
             false => None,
         };
