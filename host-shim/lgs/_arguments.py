@@ -58,7 +58,8 @@ def check_sigmas(sigmas: Any) -> tuple[list[float], Callable[[float], Tensor]]:
     if isinstance(sigmas, Tensor):
         # The host's own numbers: a new tensor on a GPU would have to wait for it.
         own = dict(zip(levels, tensor.detach().to(dtype), strict=True))
-        return levels, own.__getitem__
+        # The library takes a level above a flow's largest, by rounding, for that level.
+        return levels, lambda sigma: own[sigma if sigma in own else min(own, key=lambda level: abs(level - sigma))]
     # A list of Python's floats has float64's precision.
     levels = [float(sigma) for sigma in sigmas]
     return levels, lambda sigma: torch.tensor(sigma, dtype=torch.float64)

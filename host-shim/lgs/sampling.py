@@ -31,7 +31,8 @@ def sample(
     others and their sources.
 
     x (batch, ...) is floating point; the result is like it. Items are independent. ``sigmas`` (steps + 1,), in the
-    model's own scale (0 to 1 for a flow), must not rise and may end in 0. ``noise(sigma, sigma_next)`` gives
+    model's own scale (0 to 1 for a flow), may end in 0. Where they rise, which they must not at the end, x is drawn
+    from the forward process, at no evaluation (restart sampling, arXiv 2306.14878). ``noise(sigma, sigma_next)`` gives
     standard normal noise like x for a step (default: ``torch.randn_like(x)``); its arguments are 0-d tensors of
     ``sigmas``.
 

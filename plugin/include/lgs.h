@@ -269,7 +269,8 @@ typedef struct lgs_api {
 
     /*
      * A trajectory from x, (batch, ...) at sigmas[0], down to sigmas[count - 1]; the result is like
-     * x. Items of the batch are independent. `options` as in options_check. [any thread; one call a
+     * x. Where sigmas rise, which they must not at the end, x is drawn from the forward process.
+     * Items of the batch are independent. `options` as in options_check. [any thread; one call a
      * thread at a time; not from a callback of the same thread]
      */
     lgs_status_t (*sample)(const lgs_engine_t *engine, const char *options, const lgs_host_t *host, lgs_tensor_t x,

@@ -141,7 +141,7 @@ def test_forward_mode_that_fails_later_is_replaced(digit_weights, real_digits, c
 def test_a_jacobian_of_zero():
     x, z = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
     for denoise in (lambda x, sigma: torch.ones_like(x), lambda x, sigma: 0 * x + 1):
-        for jvp in ("auto", "finite-difference", "central-difference"):
+        for jvp in ("auto", "finite-difference", "central-difference", "forward"):
             denoised, product = lgs.jvp(denoise, x, 1.0, z, {"jvp": jvp})
             assert (denoised == 1).all() and (product == 0).all()
             noise = lgs.reverse_noise(denoise, x, 1.0, 0.5, z, {"jvp": jvp})

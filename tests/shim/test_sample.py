@@ -204,3 +204,65 @@ def test_equal_noise_levels_stand_still():
     gaussian = Gaussian(16, 1.0)
     x = torch.randn(2, 16, dtype=torch.float64)
     torch.testing.assert_close(lgs.sample(gaussian.denoiser(), x, [0.5, 0.5]), x)
+
+
+def test_a_shifted_schedule_that_rounds_above_one_begins_at_one():
+    """ComfyUI's formula for shifted flows in float32; 1 of 100 shifts gives 1 + 1.2e-7 for the first level."""
+    steps = torch.linspace(1, 0, 6)
+    shifts = torch.arange(1, 2000) / 100
+    schedules = shifts[:, None] * steps / (1 + (shifts[:, None] - 1) * steps)
+    rounded = schedules[schedules[:, 0] > 1]
+    assert len(rounded) > 3
+    gaussian, x = Gaussian(16, 1.0), torch.randn(2, 16, generator=torch.Generator().manual_seed(0)).double()
+    for sigmas in rounded[:3]:
+        seen, asked, drawn = [], [], []
+
+        def denoise(x, sigma, asked=asked):
+            asked.append(sigma[0].item())
+            return gaussian.denoiser("flow")(x, sigma)
+
+        def noise(sigma, sigma_next, drawn=drawn):
+            drawn.append((sigma, sigma_next))
+            return torch.ones_like(x)
+
+        for options in ({"solver": "secant"}, {"jvp": "finite-difference"}):
+            one = torch.cat([torch.ones(1), sigmas[1:]])
+            came = lgs.sample(denoise, x, sigmas, options | {"process": "flow"}, noise=noise, callback=seen.append)
+            expected = lgs.sample(denoise, x, one, options | {"process": "flow"}, noise=noise)
+            assert torch.equal(came, expected) and came.isfinite().all()
+        assert max(asked) == 1.0
+        assert seen[0]["sigma"] == sigmas[0] and drawn[0][0] == sigmas[0], "the schedule's own number"
+    with pytest.raises(lgs.InvalidArgument, match="at most 1 for a flow, got 1.0001"):
+        lgs.sample(gaussian.denoiser("flow"), x, [1.0001, 0.5, 0.0], {"process": "flow"})
+
+
+@pytest.mark.parametrize("process", ["ve", "flow"])
+@pytest.mark.parametrize("options", [{}, {"solver": "secant", "eta": 0.5}, {"covariance": "isotropic"}])
+def test_restarts_keep_the_law(process, options):
+    """Arrived at the law of the data with noise, a rise and another way down give it again."""
+    gaussian, generator = Gaussian(8, 1.0), torch.Generator().manual_seed(0)
+    levels = [6.0, 2.5, 1.0, 0.4, 1.5, 0.7, 0.3]
+    sigmas = levels if process == "ve" else [level / (1 + level) for level in levels]
+    alpha = [1.0 if process == "ve" else 1 - sigma for sigma in sigmas]
+    count = 20000
+
+    def deviations(index):
+        return (alpha[index] ** 2 * gaussian.eigenvalues + sigmas[index] ** 2).sqrt()
+
+    normal = torch.randn(count, 8, generator=generator, dtype=torch.float64)
+    start = gaussian.apply(lambda _: deviations(0), normal)
+    fine = options.get("covariance") == "isotropic"  # of first order: many small steps
+    between = 40 if fine else 1
+    schedule = [sigmas[0]]
+    for sigma, sigma_next in zip(sigmas, sigmas[1:], strict=False):
+        parts = between if sigma_next < sigma else 1
+        schedule += [sigma * (sigma_next / sigma) ** (part / parts) for part in range(1, parts + 1)]
+    torch.manual_seed(1)
+    came = lgs.sample(gaussian.denoiser(process), start, schedule, options | {"process": process, "lanczos_steps": 3})
+    found = (came @ gaussian.vectors).square().mean(0).sqrt()
+    torch.testing.assert_close(found, deviations(-1), rtol=4 / math.sqrt(2 * count) + 0.01, atol=0)
+
+
+def test_a_flipped_schedule_is_told_that_it_is_not_supported():
+    with pytest.raises(lgs.InvalidArgument, match="unsampling, a flipped schedule"):
+        lgs.sample(lambda x, sigma: 0.5 * x, torch.randn(2, 8), [0.0, 0.5, 2.0, 8.0])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import lgs
 from .differentiable_kernels import differentiable_kernels
-from .forward_process import forward_process, noise_scale
+from .forward_process import forward_process
 
 
 def refuse_reused_answers(extra_args: dict, node: str, remedy: str) -> None:
@@ -50,7 +50,6 @@ def with_model(options: lgs.Options, model: BaseModel) -> lgs.Options:
     return options._with(
         process=forward_process(model.model_sampling),
         precision=precision(model),
-        s_noise=options.s_noise * noise_scale(model.model_sampling),
     )
 
 
@@ -61,8 +60,9 @@ def precision(model: BaseModel) -> str:
     return name if name in ("float64", "float32", "bfloat16", "float16") else "auto"
 
 
-def noise_sampler(x: Tensor, seed: int | None) -> Callable[[float, float], Tensor]:
-    """What ``comfy.k_diffusion.sampling.default_noise_sampler`` of a current ComfyUI gives for a seed.
+def noise_sampler(x: Tensor, seed: int | None, scale: float = 1.0) -> Callable[[float, float], Tensor]:
+    """What ``comfy.k_diffusion.sampling.default_noise_sampler`` of a current ComfyUI gives for a seed, times ``scale``,
+    the model's own: see `forward_process.noise_scale`.
 
     Written out because ComfyUI 0.3.64's draws, on the CPU, the very noise that the picture starts
     from again for its first step (the same seed, the same generator): the noise after that step is
@@ -74,6 +74,6 @@ def noise_sampler(x: Tensor, seed: int | None) -> Callable[[float, float], Tenso
         generator.manual_seed((seed + 1) % 2**64 if x.device.type == "cpu" else seed)
 
     def noise(sigma: float, sigma_next: float) -> Tensor:
-        return torch.randn(x.size(), dtype=x.dtype, layout=x.layout, device=x.device, generator=generator)
+        return torch.randn(x.size(), dtype=x.dtype, layout=x.layout, device=x.device, generator=generator).mul_(scale)
 
     return noise

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import lgs
+from ..host.forward_process import noise_scale
 from ..host.guided_model import denoiser, model_of, noise_sampler, refuse_reused_answers, with_model
 from ..lgs._ffi.engine import engine
 from ..lgs.diagonal import Diagonal
@@ -99,7 +100,7 @@ def sample_lgs(
                 x,
                 sigmas,
                 options,
-                noise=noise_sampler(x, extra_args.get("seed")),
+                noise=noise_sampler(x, extra_args.get("seed"), noise_scale(model_sampling)),
                 callback=report,
                 diagonal=diagonal,
                 model=model_of(model),

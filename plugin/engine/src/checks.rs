@@ -37,31 +37,34 @@ pub(crate) fn argument(name: &str, layout: &Layout, tensor: &Tensor) -> Result<T
     Ok(tensor)
 }
 
-/// That the noise levels can be a trajectory's.
-pub(crate) fn sigmas(process: Process, levels: &[f64]) -> Result<()> {
+/// The noise levels as the process has them, where they can be a trajectory's: they may rise on the way (restarts),
+/// but not at the end.
+pub(crate) fn sigmas(process: Process, levels: &[f64]) -> Result<Vec<f64>> {
     let wrong = |what: String| Err(Error::Argument(format!("sigmas: {what}")));
     if levels.len() < 2 {
         return wrong(format!("expected at least two noise levels, got {}", levels.len()));
     }
+    let levels: Vec<f64> = levels.iter().map(|&sigma| process.level(sigma)).collect();
     for (i, &sigma) in levels.iter().enumerate() {
-        let last = i + 1 == levels.len();
         if !sigma.is_finite() || sigma < 0.0 {
             return wrong(format!("expected finite numbers that are not negative, got {sigma} at index {i}"));
         }
-        if sigma == 0.0 && !last {
-            return wrong(format!("expected 0 only as the last noise level, got it at index {i}"));
+        if sigma == 0.0 && levels.get(i + 1) == Some(&0.0) {
+            return wrong(format!("expected a noise level above 0 after 0, got 0 at index {i} and again"));
         }
         if sigma > process.max_sigma() {
             return wrong(format!("expected at most {} for a flow, got {sigma} at index {i}", process.max_sigma()));
         }
-        if i > 0 && sigma > levels[i - 1] {
+    }
+    if let [.., before, last] = levels[..] {
+        if last > before {
             return wrong(format!(
-                "expected noise levels that do not rise, got {sigma} at index {i} after {}",
-                levels[i - 1]
+                "expected noise levels that end in a fall, got {last} after {before} at the end; turning pictures back \
+                 into noise (unsampling, a flipped schedule) is not supported"
             ));
         }
     }
-    Ok(())
+    Ok(levels)
 }
 
 /// The denoised image, the noise, ...: what a tensor that has to be finite is called.

@@ -30,10 +30,13 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
 ) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
-    if sigma_next == 0.0 {
-        checks::sigmas(options.process, &[sigma, sigma_next])?;
-    } else {
-        checks::sigmas(options.process, &[sigma, sigma_next, 0.0])?;
+    let levels = match sigma_next == 0.0 {
+        true => checks::sigmas(options.process, &[sigma, sigma_next])?,
+        false => checks::sigmas(options.process, &[sigma, sigma_next, 0.0])?,
+    };
+    let (sigma, sigma_next) = (levels[0], levels[1]);
+    if sigma_next > sigma {
+        return Err(Error::Argument(format!("sigma_next: expected at most the sigma of x, {sigma}, got {sigma_next}")));
     }
     let full = law::<M>(options);
     full.check(&layout)?;
@@ -71,7 +74,7 @@ pub fn principal_components<M: Denoiser + ?Sized>(
 ) -> Result<PrincipalComponents> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
-    checks::sigmas(options.process, &[sigma, 0.0])?;
+    let sigma = checks::sigmas(options.process, &[sigma, 0.0])?[0];
     let law = law::<M>(&Options { covariance: Covariance::Lanczos, ..*options });
     law.check(&layout)?;
     checks::finite("x", x)?;
@@ -83,7 +86,8 @@ pub fn principal_components<M: Denoiser + ?Sized>(
     let mut evaluator = Evaluator::new(model, layout, Plan::of(options, law.products()));
     let x = x.f_to_kind(kind)?;
     let steps = law.products();
-    let found = principal_components::principal_components(&mut evaluator, &x, jacobian_sigma, factor, &z, steps)
+    let levels = (sigma, jacobian_sigma);
+    let found = principal_components::principal_components(&mut evaluator, &x, levels, factor, &z, steps)
         .map_err(|error| error.at(format!("sigma {sigma:.6}")))?;
     Ok(PrincipalComponents {
         denoised: found.denoised.f_to_kind(model_kind)?,
@@ -102,7 +106,7 @@ pub fn jvp<M: Denoiser + ?Sized>(
 ) -> Result<(Tensor, Tensor)> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
-    checks::sigmas(options.process, &[sigma, 0.0])?;
+    let sigma = checks::sigmas(options.process, &[sigma, 0.0])?[0];
     checks::finite("x", x)?;
     let v = checks::argument("v", &layout, v)?;
     let (kind, model_kind) = (layout.kind, layout.model_kind);

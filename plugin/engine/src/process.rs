@@ -10,8 +10,11 @@ use crate::error::Result;
 /// Smallest α at which a Jacobian is taken. See [`ForwardProcess::jacobian_sigma`].
 const MIN_ALPHA: f64 = 0.005;
 
+/// By how much a schedule may exceed the largest noise level, relatively: what a float32 formula for it rounds by.
+const SCHEDULE_ROUNDING: f64 = 1e-6;
+
 /// x_t = α_t x_0 + σ_t ε as numbers.
-pub trait ForwardProcess {
+pub trait ForwardProcess: Sized {
     /// α_t at noise level σ_t.
     fn alpha(self, sigma: f64) -> f64;
 
@@ -24,7 +27,18 @@ pub trait ForwardProcess {
     /// The largest noise level of the process.
     fn max_sigma(self) -> f64;
 
-    /// The noise level at which to evaluate the model for a step that starts at σ.
+    /// A schedule's σ as the process has it: what is above the largest noise level by rounding is that level.
+    ///
+    /// ComfyUI's formula for shifted flows, in float32, gives up to two units above 1 for it.
+    fn level(self, sigma: f64) -> f64 {
+        let largest = self.max_sigma();
+        match sigma > largest && sigma <= largest * (1.0 + SCHEDULE_ROUNDING) {
+            true => largest,
+            false => sigma,
+        }
+    }
+
+    /// The noise level at which a step that starts at σ takes its Jacobian; D(x) is asked at σ itself.
     ///
     /// A flow starts at σ = 1, where α = 0 and Cov[x_0|x] = (σ²/α) J is 0/0: x says nothing about
     /// x_0, J vanishes, and what remains, the prior's covariance, cannot be found from it. A little
@@ -103,6 +117,21 @@ pub struct ReverseStep {
     pub large: f64,
     /// c = B² σ²/α, the factor of J, at the noise level of [`ForwardProcess::jacobian_sigma`].
     pub covariance: f64,
+}
+
+/// x at σ_s ≥ σ_t, drawn given x (batch, ...) at σ_t by the forward process, with z a standard normal like x:
+///
+/// ```text
+/// x_s = α_{s|t} x + √(σ_s² − α²_{s|t} σ_t²) z,    α_{s|t} = α_s/α_t
+/// ```
+///
+/// It has the law of the data at σ_s where x had it at σ_t. What a sampler does between its passes in restart
+/// sampling (arXiv 2306.14878).
+pub fn forward_draw(process: Process, sigma_t: f64, sigma_s: f64, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+    // α_t = 0 only at the largest σ, from which nothing rises.
+    let alpha = process.alpha(sigma_s) / process.alpha(sigma_t);
+    let deviation = (sigma_s * sigma_s - alpha * alpha * sigma_t * sigma_t).max(0.0).sqrt();
+    Ok(x.f_mul_scalar(alpha)?.f_add(&z.f_mul_scalar(deviation)?)?)
 }
 
 impl ReverseStep {

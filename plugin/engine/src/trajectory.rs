@@ -3,19 +3,21 @@
 use tch::Tensor;
 
 use crate::{
-    checks,
-    error::Result,
+    checks::{self, finite_and_fetch, names::NOISE},
+    covariance::Statistics,
+    error::{Error, Result},
     host::{Host, Progress},
     layout::Layout,
     model::{Evaluator, Plan},
-    options::Options,
-    process::ReverseStep,
+    options::{Covariance, Options},
+    process::{forward_draw, Process, ReverseStep},
     solver::{solver, History, Outcome, Past, Solver, Step},
 };
 
 /// A trajectory from x (batch, ...) at `sigmas[0]` down to the last of `sigmas`; like x.
 ///
-/// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does.
+/// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does. Where σ rises, x is drawn from the
+/// forward process (restart sampling, arXiv 2306.14878), at no evaluation.
 pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
     sample_with(host, solver(options).as_mut(), options, x, sigmas)
 }
@@ -30,7 +32,7 @@ pub fn sample_with<H: Host + ?Sized>(
 ) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
-    checks::sigmas(options.process, sigmas)?;
+    let sigmas = &checks::sigmas(options.process, sigmas)?[..];
     solver.check(&layout)?;
     checks::finite("x", x)?;
     let model = &mut Evaluator::new(host, layout, Plan::of(options, solver.products()));
@@ -40,6 +42,15 @@ pub fn sample_with<H: Host + ?Sized>(
     let mut denoised: Option<Tensor> = None;
     let mut history = History::new(solver.memory());
     for (number, levels) in sigmas.windows(2).enumerate() {
+        if levels[1] > levels[0] {
+            let at = |error: Error| error.at(place(number, sigmas));
+            let outcome = rise(model, options.process, levels, &x).map_err(at)?;
+            report(model, number, sigmas, &x, &outcome)?;
+            (x, denoised) = (outcome.x, None);
+            history.clear();
+            solver.restart();
+            continue;
+        }
         let kernel = ReverseStep::new(options.process, levels[0], levels[1], options.eta);
         let step = Step { kernel: &kernel, x: &x, denoised: denoised.as_ref() };
         let outcome = solver.step(model, &step, &history).map_err(|error| error.at(place(number, sigmas)))?;
@@ -48,6 +59,25 @@ pub fn sample_with<H: Host + ?Sized>(
         (x, denoised) = (outcome.x, outcome.denoised_next);
     }
     Ok(x.f_to_kind(model_kind)?)
+}
+
+/// x drawn anew at a higher noise level. The report has x for D(x): where a schedule rises, little noise is left.
+fn rise<H: Host + ?Sized>(
+    model: &mut Evaluator<'_, H>,
+    process: Process,
+    levels: &[f64],
+    x: &Tensor,
+) -> Result<Outcome> {
+    let z = model.model().noise(levels[0], levels[1])?;
+    let z = model.layout.own(NOISE, &z)?;
+    let [] = finite_and_fetch([(NOISE, &z)], [])?;
+    Ok(Outcome {
+        x: forward_draw(process, levels[0], levels[1], x, &z)?,
+        denoised: x.shallow_clone(),
+        denoised_next: None,
+        covariance: Covariance::Isotropic,
+        statistics: Statistics::default(),
+    })
 }
 
 fn report<H: Host + ?Sized>(

@@ -40,14 +40,15 @@ fn noise_levels() {
     for (process, sigmas, words) in [
         (ve, vec![], ["at least two", "got 0"]),
         (ve, vec![1.0], ["at least two", "got 1"]),
-        (ve, vec![1.0, 2.0, 0.0], ["do not rise", "got 2 at index 1 after 1"]),
-        (ve, vec![1.0, 0.5, 0.6], ["do not rise", "got 0.6 at index 2 after 0.5"]),
+        (ve, vec![1.0, 0.5, 0.6], ["end in a fall, got 0.6 after 0.5", "unsampling"]),
+        (ve, vec![0.0, 1.0, 2.0], ["end in a fall, got 2 after 1", "flipped schedule"]),
         (ve, vec![1.0, f64::NAN, 0.0], ["finite", "got NaN at index 1"]),
         (ve, vec![f64::INFINITY, 1.0], ["finite", "got inf at index 0"]),
         (ve, vec![1.0, -0.5], ["not negative", "got -0.5 at index 1"]),
-        (ve, vec![1.0, 0.0, 0.0], ["0 only as the last", "index 1"]),
-        (ve, vec![0.0, 0.0], ["0 only as the last", "index 0"]),
+        (ve, vec![1.0, 0.0, 0.0], ["above 0 after 0", "index 1"]),
+        (ve, vec![0.0, 0.0], ["above 0 after 0", "index 0"]),
         (Process::Flow, vec![1.5, 0.5], ["at most 1 for a flow", "got 1.5 at index 0"]),
+        (Process::Flow, vec![1.00001, 0.5], ["at most 1 for a flow", "got 1.00001 at index 0"]),
     ] {
         let mut host = host();
         let outcome = sample(&mut host, &Options { process, ..*OPTIONS }, &x(), &sigmas);

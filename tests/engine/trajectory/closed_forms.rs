@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use lgs_engine::{
-    options::{Covariance, Options, OtherSteps},
+    options::{Covariance, Options, OtherSteps, Solver},
     process::{ForwardProcess, Process},
     trajectory::sample,
 };
@@ -238,6 +238,81 @@ fn a_flow_from_pure_noise_is_finite_and_close_to_the_prior_s_step() {
         let noises: Vec<Tensor> = (0..3).map(|_| rng.tensor(&[3, 16])).collect();
         assert!(finite(&run(&gaussian, &options, &x, &[1.0, 0.999, 0.5, 0.0], &noises)));
     }
+}
+
+#[test]
+fn a_flow_asks_for_d_at_the_schedules_levels_and_takes_j_below_pure_noise() {
+    let gaussian = Gaussian::new(2, &power_law(16, 1.6, 0.25));
+    let mut rng = Rng::new(63);
+    let (x, z) = (rng.tensor(&[3, 16]), rng.tensor(&[3, 16]));
+    for covariance in [Covariance::Lanczos, Covariance::Diagonal, Covariance::DiagonalLearned, Covariance::Isotropic] {
+        let options = Options { process: Process::Flow, covariance, lanczos_steps: 2, ..*OPTIONS };
+        // One unit of float32 above 1, as a shifted schedule has it, is 1.
+        for first in [1.0, 1.0 + 1.2e-7] {
+            let (asked, reports) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+            let mut host = TestHost::new(|x, sigma| {
+                asked.borrow_mut().push(sigma);
+                Ok(gaussian.denoised(Process::Flow, x, sigma))
+            })
+            .noise(|_, _| Ok(z.shallow_clone()))
+            .diagonal(|x, _| Ok(x * 0.5))
+            .watch(|progress| {
+                reports.borrow_mut().push(progress.denoised.copy());
+                Ok(())
+            });
+            let _ = sample(&mut host, &options, &x, &[first, 0.6, 0.0]).expect("no error");
+            let asked = asked.borrow();
+            assert_eq!(asked[0], 1.0, "{covariance:?}");
+            let products = matches!(covariance, Covariance::Lanczos | Covariance::Diagonal);
+            assert_eq!(asked.iter().any(|&sigma| sigma < 1.0 && sigma > 0.99), products, "{covariance:?}");
+            // Of data without a mean: at pure noise D(x) = 0, just below it is not.
+            assert_eq!(reports.borrow()[0].abs().max().double_value(&[]), 0.0, "{covariance:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rise_is_a_draw_of_the_forward_process_from_which_sampling_begins_anew() {
+    let gaussian = Gaussian::new(5, &power_law(12, 1.0, 0.25));
+    let mut rng = Rng::new(64);
+    let x = 4.0 * rng.tensor(&[2, 12]);
+    let noises: Vec<Tensor> = (0..8).map(|_| rng.tensor(&[2, 12])).collect();
+    let secant = Options { solver: Solver::Secant, eta: 0.3, ..*OPTIONS };
+    for process in [VE, Process::Flow] {
+        let levels = [4.0, 2.0, 1.0, 3.0, 1.5, 0.5, 0.0].map(|ratio: f64| match process {
+            VE => ratio,
+            _ => ratio / (1.0 + ratio),
+        });
+        let scaled = &x * alpha(process, levels[0]);
+        for options in [
+            Options { lanczos_steps: 2, ..*OPTIONS },
+            Options { covariance_min_sigma: 1e3, other_steps: OtherSteps::Multistep, eta: 0.5, ..*OPTIONS },
+            Options { pure_noise: true, ..secant },
+        ] {
+            let options = Options { process, ..options };
+            let came = run(&gaussian, &options, &scaled, &levels, &noises);
+            let below = run(&gaussian, &options, &scaled, &levels[..3], &noises[..2]);
+            let ratio = alpha(process, levels[3]) / alpha(process, levels[2]);
+            let variance = levels[3].powi(2) - (ratio * levels[2]).powi(2);
+            let above = ratio * below + variance.sqrt() * &noises[2];
+            let again = Options { pure_noise: false, ..options };
+            let expected = run(&gaussian, &again, &above, &levels[3..], &noises[3..]);
+            assert!(relative_error(&came, &expected) < 1e-6, "{process:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn from_a_clean_picture_a_rise_adds_noise() {
+    let gaussian = Gaussian::new(5, &power_law(12, 1.0, 0.25));
+    let mut rng = Rng::new(65);
+    let (x, z) = (rng.tensor(&[2, 12]), rng.tensor(&[2, 12]));
+    let came = run(&gaussian, &OPTIONS, &x, &[0.0, 2.0, 2.0], std::slice::from_ref(&z));
+    assert!(distance(&came, &(&x + 2.0 * &z)) < 1e-12);
+    let isotropic = Options { covariance: Covariance::Isotropic, eta: 0.0, ..*OPTIONS };
+    let came = run(&gaussian, &isotropic, &x, &[2.0, 0.0, 3.0, 0.0], std::slice::from_ref(&z));
+    let clean = gaussian.denoised(VE, &x, 2.0);
+    assert!(distance(&came, &gaussian.denoised(VE, &(clean + 3.0 * &z), 3.0)) < 1e-12);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct DiagonalLearned;
 impl<M: Denoiser + ?Sized> Law<M> for DiagonalLearned {
     fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
         let diagonal = model.diagonal(draw.x, draw.jacobian_sigma())?;
-        let denoised = draw.linearization(model).denoised()?;
+        let denoised = draw.here(model).denoised()?;
         let basis = Basis::of(Structure::Pixels, draw.z)?;
         let noise = with_eigenvalues(draw, &basis, &diagonal, [(DENOISED, &denoised), (DIAGONAL, &diagonal)])?;
         Ok((denoised, noise))

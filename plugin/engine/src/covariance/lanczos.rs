@@ -47,6 +47,7 @@ impl<M: Denoiser + ?Sized> Law<M> for Lanczos {
     fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
         let (batch, dimension) = (model.layout.batch(), model.layout.dimension());
         let shape = model.layout.shape.clone();
+        let elsewhere = draw.denoised_elsewhere(model)?;
         let mut at = draw.linearization(model);
         let square_root = draw.square_root();
 
@@ -61,7 +62,7 @@ impl<M: Denoiser + ?Sized> Law<M> for Lanczos {
                 // Finite differences need D(x) first; forward mode gives it with the first product.
                 let product = at.jvp(&v.f_view(&shape[..])?, krylov.reach()?.as_ref())?;
                 if denoised.get().is_none() {
-                    let d = at.denoised()?;
+                    let d = elsewhere.as_ref().map_or_else(|| at.denoised(), |d| Ok(d.shallow_clone()))?;
                     if self.tolerance > 0.0 {
                         let mean = draw.step.mean(draw.x, &d)?.f_reshape([batch, dimension])?;
                         let _ = mean_norm.set(mean.f_norm_scalaropt_dim(2.0, [1], false)?);
@@ -93,7 +94,7 @@ impl<M: Denoiser + ?Sized> Law<M> for Lanczos {
                 Ok(settled.iter().all(|&settled| settled))
             },
         )?;
-        let denoised = match denoised.into_inner() {
+        let denoised = match denoised.into_inner().or(elsewhere) {
             Some(denoised) => denoised,
             None => at.denoised()?,
         };

@@ -29,18 +29,22 @@ pub struct PrincipalComponents {
     pub components: Tensor,
 }
 
-/// From K = `steps` products at (x, σ), in a Krylov space that begins with z; `factor` is σ²/α.
+/// From K = `steps` products at (x, σ'), in a Krylov space that begins with z, and D(x, σ); `factor` is σ'²/α'.
 pub fn principal_components<M: Denoiser + ?Sized>(
     evaluator: &mut Evaluator<'_, M>,
     x: &Tensor,
-    sigma: f64,
+    (sigma, jacobian_sigma): (f64, f64),
     factor: f64,
     z: &Tensor,
     steps: usize,
 ) -> Result<PrincipalComponents> {
     let (batch, dimension) = (evaluator.layout.batch(), evaluator.layout.dimension());
     let shape = evaluator.layout.shape.clone();
-    let mut model = Linearization::new(evaluator, x, sigma);
+    let elsewhere = match jacobian_sigma == sigma {
+        true => None,
+        false => Some(Linearization::new(evaluator, x, sigma).denoised()?),
+    };
+    let mut model = Linearization::new(evaluator, x, jacobian_sigma);
     let krylov = lanczos(
         |v, krylov| {
             let product = model.jvp(&v.f_view(&shape[..])?, krylov.reach()?.as_ref())?;
@@ -50,7 +54,7 @@ pub fn principal_components<M: Denoiser + ?Sized>(
         steps,
         |_| Ok(false),
     )?;
-    let denoised = model.denoised()?;
+    let denoised = elsewhere.map_or_else(|| model.denoised(), Ok)?;
     let (theta, w) = projected(&krylov, &denoised)?.eigen(steps)?;
     let (kind, device) = (krylov.basis.f_kind()?, krylov.basis.device());
     let like_z = |t: Tensor| t.f_flip([1])?.f_to_device(device)?.f_to_kind(kind);

@@ -34,10 +34,11 @@ impl<M: Denoiser + ?Sized> Law<M> for Probed {
     }
 
     fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
+        let elsewhere = draw.denoised_elsewhere(model)?;
         let mut at = draw.linearization(model);
         let basis = Basis::of(self.structure, draw.z)?;
         let eigenvalues = bases::eigenvalues(|v| at.jvp(v, None), &basis, draw.z, self.probes)?;
-        let denoised = at.denoised()?;
+        let denoised = elsewhere.map_or_else(|| at.denoised(), Ok)?;
         let noise = with_eigenvalues(draw, &basis, &eigenvalues, [(DENOISED, &denoised), (PRODUCT, &eigenvalues)])?;
         Ok((denoised, noise))
     }

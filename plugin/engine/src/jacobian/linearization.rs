@@ -57,6 +57,9 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let closed = self.evaluator.model().forward_ad(false).unwrap_or(Ok(()));
         let (denoised, tangent) = dual?;
         closed?;
+        if !tangent.defined() {
+            return self.without_tangent(v, &denoised);
+        }
         if self.denoised.is_none() {
             self.denoised = Some(self.evaluator.layout.own_copy(&denoised)?);
         }
@@ -72,14 +75,22 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let dual = Tensor::f_internal_make_dual(&x, &v, 0)?;
         let output = self.evaluator.answer(&dual, self.sigma, 1)?;
         let (denoised, tangent) = Tensor::f_internal_unpack_dual(&output, 0)?;
-        if !tangent.defined() {
+        Ok((denoised, tangent))
+    }
+
+    /// J v where the model's result carries no tangent: 0 where the result does not depend on x, which is asked.
+    fn without_tangent(&mut self, v: &Tensor, denoised: &Tensor) -> Result<Tensor> {
+        let denoised = self.evaluator.layout.own_copy(denoised)?;
+        let h = self.step(v, None, Difference::Central)?;
+        if !self.evaluator.denoised(&self.x.f_addcmul(v, &h)?, self.sigma)?.f_equal(&denoised)? {
             return Err(Error::ForwardMode(
-                "the model's result carries no derivative: some operation in it drops the tangent, or the \
-                 result does not depend on x; jvp=\"finite-difference\" works with every model"
+                "the model's result depends on x and carries no derivative: some operation in it drops the tangent; \
+                 jvp=\"finite-difference\" works with every model"
                     .into(),
             ));
         }
-        Ok((denoised, tangent))
+        self.denoised.get_or_insert(denoised);
+        Ok(v.f_zeros_like()?)
     }
 
     /// (D(x + h v) − D(x)) / h, h for each item of the batch.

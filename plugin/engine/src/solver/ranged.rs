@@ -26,6 +26,11 @@ impl<H: Host + ?Sized> Solver<H> for Ranged<'_, H> {
         self.outside.check(layout)
     }
 
+    fn restart(&mut self) {
+        self.inside.restart();
+        self.outside.restart();
+    }
+
     fn memory(&self) -> usize {
         self.inside.memory().max(self.outside.memory())
     }

@@ -18,6 +18,9 @@ pub trait Solver<H: Host + ?Sized> {
         Ok(())
     }
 
+    /// Forgets what it remembers: x has been drawn anew, at a higher noise level.
+    fn restart(&mut self) {}
+
     /// How many steps of the past it looks at.
     fn memory(&self) -> usize {
         0
@@ -94,6 +97,10 @@ impl History {
     /// The steps, the last one first.
     pub fn iter(&self) -> impl Iterator<Item = &Past> {
         self.steps.iter().rev()
+    }
+
+    pub fn clear(&mut self) {
+        self.steps.clear();
     }
 
     pub fn push(&mut self, past: Past) {

@@ -188,6 +188,10 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
         (self.octaves, self.known) = (Some(octaves), Some(Known { jacobian, free, beyond, from: t }));
         Ok(outcome(x, denoised, Some(denoised_next), statistics))
     }
+
+    fn restart(&mut self) {
+        (self.known, self.pure_noise) = (None, false);
+    }
 }
 
 fn outcome(x: Tensor, denoised: Tensor, denoised_next: Option<Tensor>, statistics: Statistics) -> Outcome {

@@ -37,6 +37,7 @@ const ORTHONORMAL: f64 = 1e-3;
 pub fn teleport(prior: &GaussianPrior, process: Process, x: &Tensor, sigma: f64, sigma_next: f64) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let layout = Layout::of("x", x)?;
+    let sigma = process.level(sigma);
     check_levels(process, sigma, sigma_next)?;
     let covariance = prior.checked(&layout)?;
     checks::finite("x", x)?;
