@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import re
 import weakref
 
 import pytest
@@ -147,6 +148,93 @@ def test_a_jacobian_of_zero():
             noise = lgs.reverse_noise(denoise, x, 1.0, 0.5, z, {"jvp": jvp})
             torch.testing.assert_close(noise, z * (0.25 * 0.75) ** 0.5)
             assert lgs.sample(denoise, x, [1.0, 0.5, 0.0], {"jvp": jvp}).isfinite().all()
+
+
+def with_rounded_activations(weights):
+    """The bundled model with 8-bit activations: the input of each layer is rounded to 255 levels. Their derivative is
+    0, so that forward mode has that of the skip around the network."""
+
+    def rounded(_layer, given):
+        scale = given[0].abs().amax() / 127
+        return (given[0] / scale).round() * scale, *given[1:]
+
+    network = lgs.digits.load_unet(weights)
+    for layer in network.modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+            layer.register_forward_pre_hook(rounded)
+    return in_precision.InPrecision(network, torch.arange(10))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.5, 3.0, 10.0, 20.0])
+def test_rounded_activations(digit_weights, real_digits, exact, sigma, caplog):
+    """The products are within 30 %, or it is told how far they are off."""
+    x, v = at(real_digits, sigma)
+    product = lgs.jvp(exact, x, sigma, v, {"jvp": "forward"})[1]
+    denoise = with_rounded_activations(digit_weights)
+    denoised, forward = lgs.jvp(denoise, x.float(), sigma, v.float(), {"jvp": "forward"})
+    assert distance(denoised, exact(x, torch.full((10,), sigma, dtype=torch.float64))) < 0.02
+    assert distance(forward, product) > 0.9
+    with caplog.at_level(logging.INFO, "lgs"):
+        ours = lgs.jvp(denoise, x.float(), sigma, v.float())[1]
+    off = distance(ours, product)
+    assert "% off; some operation in it drops the tangent, or rounds" in caplog.text
+    told = re.search(r"products are about (\d+) % off at this noise level", caplog.text)
+    assert off < 0.3 or told
+    if told:
+        assert 0.5 * off < int(told[1]) / 100 < 2 * off
+
+
+@pytest.fixture
+def random(digit_weights):
+    """The bundled model with a little noise on its answers; its Jacobian is that of the model without."""
+
+    class Random(InPrecision):
+        def __call__(self, x, sigma):
+            return super().__call__(x, sigma) + 0.01 * torch.randn_like(x)
+
+    return Random(digit_weights, torch.float32, torch.arange(10))
+
+
+@pytest.mark.parametrize("forward_mode", [True, False])
+def test_a_random_model(random, real_digits, exact, forward_mode, caplog):
+    denoise = random if forward_mode else lambda x, sigma: NoForwardMode.apply(random(x, sigma))
+    x, v = at(real_digits, 0.5)
+    expected = lgs.reverse_noise(exact, x, 0.5, 0.25, v, {"jvp": "forward", "lanczos_steps": 1})
+    with caplog.at_level(logging.INFO, "lgs"):
+        noise = lgs.reverse_noise(denoise, x.float(), 0.5, 0.25, v.float(), {"lanczos_steps": 1})
+    assert distance(noise, expected) < 0.1
+    [told] = [record for record in caplog.records if "the model is random" in record.getMessage()]
+    assert told.levelno == logging.WARNING and "model.eval()" in told.getMessage()
+    drowned = lgs.reverse_noise(
+        denoise, x.float(), 0.5, 0.25, v.float(), {"lanczos_steps": 1, "jvp": "finite-difference"}
+    )
+    assert distance(drowned, expected) > 1, "where nothing is done about it"
+
+
+def test_a_step_whose_noise_is_lost_is_told_once(random, caplog):
+    x = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 20
+    options = {"jvp": "finite-difference", "lanczos_steps": 1}
+    with caplog.at_level(logging.WARNING, "lgs"):
+        lgs.sample(random, x, [20.0, 5.0, 1.0, 0.3, 0.1, 0.05, 0.0], options)
+    [told] = [record.getMessage() for record in caplog.records if "estimated error" in record.getMessage()]
+    assert re.search(r"step \d of 6 .*estimated error of the noise is 1\d\d % of it", told)
+    assert 'jvp="auto"' in told
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "lgs"):
+        lgs.sample(random, x, [20.0, 5.0, 1.0, 0.3, 0.1, 0.05, 0.0], options | {"jvp": "forward"})
+    assert "estimated error" not in caplog.text
+
+
+class NoForwardMode(torch.autograd.Function):
+    """What it is given; an operation without a forward formula."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
 
 
 def test_a_model_that_returns_float16_is_told_what_to_do():

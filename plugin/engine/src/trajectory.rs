@@ -14,6 +14,9 @@ use crate::{
     solver::{solver, History, Outcome, Past, Solver, Step},
 };
 
+/// The estimated relative error of a step's noise from which on it is told, once a trajectory.
+const USELESS: f64 = 1.0;
+
 /// A trajectory from x (batch, ...) at `sigmas[0]` down to the last of `sigmas`; like x.
 ///
 /// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does. Where σ rises, x is drawn from the
@@ -41,6 +44,7 @@ pub fn sample_with<H: Host + ?Sized>(
     let mut x = x.f_to_kind(kind)?;
     let mut denoised: Option<Tensor> = None;
     let mut history = History::new(solver.memory());
+    let mut told = false;
     for (number, levels) in sigmas.windows(2).enumerate() {
         if levels[1] > levels[0] {
             let at = |error: Error| error.at(place(number, sigmas));
@@ -54,6 +58,16 @@ pub fn sample_with<H: Host + ?Sized>(
         let kernel = ReverseStep::new(options.process, levels[0], levels[1], options.eta);
         let step = Step { kernel: &kernel, x: &x, denoised: denoised.as_ref() };
         let outcome = solver.step(model, &step, &history).map_err(|error| error.at(place(number, sigmas)))?;
+        if let (Some(error), false) = (outcome.statistics.lanczos_error.filter(|&error| error >= USELESS), told) {
+            told = true;
+            log::warn!(
+                "{}: the estimated error of the noise is {:.0} % of it: the model rounds or answers at random more than \
+                 this way of differentiating allows for, or lanczos_steps are too few; jvp=\"auto\" allows for it, \
+                 solver=\"secant\" needs no products",
+                place(number, sigmas),
+                100.0 * error
+            );
+        }
         report(model, number, sigmas, &x, &outcome)?;
         history.push(Past { sigma: kernel.sigma, x, denoised: outcome.denoised, covariance: outcome.covariance });
         (x, denoised) = (outcome.x, outcome.denoised_next);

@@ -196,7 +196,7 @@ fn rounding_that_no_dtype_tells_is_noticed_and_kept() {
     let mut rng = Rng::new(5);
     let (x, v) = (rng.tensor(&[2, 256]).to_kind(Kind::Float), rng.tensor(&[2, 256]).to_kind(Kind::Float));
     let mut choice = Calibration::default();
-    for evaluations in [8, 3] {
+    for evaluations in [9, 3] {
         let mut host = TestHost::new(|x: &Tensor, _| Ok((x.to_kind(Kind::BFloat16) * 0.5).to_kind(Kind::Float)));
         host.calibration = choice;
         let layout = Layout::of("x", &x).expect("a layout");

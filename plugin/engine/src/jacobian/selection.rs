@@ -2,8 +2,9 @@
 //!
 //! That product is taken in every way that may serve. Forward mode is exact where it works, and
 //! finite differences are judged against it. But forward mode too can be silently wrong,
-//! where a kernel of the host drops the tangent: then the two differ by more than rounding, which
-//! shows in the second difference, can explain.
+//! where a kernel of the host drops the tangent, or rounds, and has the derivative of a step function: then the
+//! two differ by more than rounding, which shows in the second difference, can explain, or two finite
+//! differences agree on what is wrong. D(x) is asked twice, as a model may answer at random (dropout left on).
 
 use std::time::Instant;
 
@@ -37,6 +38,16 @@ const DOUBTFUL: f64 = 0.05;
 /// Second difference, relative to the first, above which rounding drowns the one-sided difference, whose
 /// step is shorter.
 const DROWNED: f64 = 0.1;
+
+/// What two finite differences may both be off from forward mode, relatively, before it is taken to be wrong: what a
+/// long step's truncation, which they share, can come to.
+const SHARED: f64 = 0.2;
+
+/// How many standard deviations chance is allowed in what independent errors share.
+const CHANCE: f64 = 4.0;
+
+/// Relative error of a product, estimated from rounding, that is worth a warning.
+const ROUGH: f64 = 0.3;
 
 /// What a product by forward mode may cost, in evaluations, where nothing else is accurate.
 const HIGHEST_PRICE: f64 = 12.0;
@@ -74,11 +85,16 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     /// J v, and from here on products in the way that turned out best.
     pub(super) fn select(&mut self, v: &Tensor) -> Result<Tensor> {
         // It is timed: what is known already would take no time at all.
-        self.replace_denoised(None);
-        let (denoised, first) = timed(|| {
-            let denoised = self.denoised()?;
-            wait(&denoised).map(|()| denoised)
-        })?;
+        let mut ask = || {
+            self.replace_denoised(None);
+            timed(|| {
+                let denoised = self.denoised()?;
+                wait(&denoised).map(|()| denoised)
+            })
+        };
+        let (before, _) = ask()?;
+        let (denoised, first) = ask()?;
+        let random = self.randomness(&before, &denoised)?;
         let (one_sided, second) = timed(|| {
             let product = self.finite_difference(v, None)?;
             wait(&product).map(|()| product)
@@ -89,7 +105,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             self.evaluator.settle(Method::FiniteDifference, Some(false));
             return Ok(one_sided);
         }
-        let pair = self.try_doubled_batch(v, &denoised, evaluation)?;
+        let pair = self.try_doubled_batch(v, &denoised, random, evaluation)?;
 
         // Forward mode gives a D(x) of its own, which is kept only together with its product.
         self.replace_denoised(None);
@@ -111,7 +127,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             Err(error) => Err(why_not(error)?),
         };
 
-        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, evaluation)?;
+        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, random, evaluation)?;
         let doubled_batch = self.evaluator.doubled_batch.or(Some(pair.is_some()));
         self.evaluator.settle(method, doubled_batch);
         // D(x) and the product are those that this way will give whenever it is taken again.
@@ -132,8 +148,27 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         }
     }
 
+    /// By how much the model's answers to one question differ, relatively; what that means is told.
+    fn randomness(&mut self, one: &Tensor, other: &Tensor) -> Result<f64> {
+        let random = distance(one, other)?;
+        if random > batch_rounding(self.evaluator.precision()) {
+            log::warn!(
+                "the model is random: two answers to the same question differ by {:.1} %. Finite differences reach far \
+                 then, and are still rough; if dropout or the like was left on, turn it off (in PyTorch: model.eval())",
+                100.0 * random
+            );
+        }
+        Ok(random)
+    }
+
     /// D(x) and the product from one call, where that is right and faster than two.
-    fn try_doubled_batch(&mut self, v: &Tensor, denoised: &Tensor, evaluation: f64) -> Result<Option<Pair>> {
+    fn try_doubled_batch(
+        &mut self,
+        v: &Tensor,
+        denoised: &Tensor,
+        random: f64,
+        evaluation: f64,
+    ) -> Result<Option<Pair>> {
         let asked_for = self.evaluator.doubled_batch == Some(true);
         if self.evaluator.doubled_batch == Some(false) || (!(SHORT..LONG).contains(&evaluation) && !asked_for) {
             return Ok(None);
@@ -163,7 +198,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             return Ok(Some(pair));
         }
         let off = distance(&pair.denoised, denoised)?;
-        if off.is_nan() || off > batch_rounding(self.evaluator.precision()) {
+        if off.is_nan() || off > batch_rounding(self.evaluator.precision()) + 2.0 * random {
             log::info!(
                 "the model is called for one point at a time: in a doubled batch its answer for the same item is {:.1} % \
                  off, so that items cannot be independent",
@@ -180,15 +215,19 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         &mut self,
         v: &Tensor,
         denoised: &Tensor,
-        one_sided: Tensor,
+        mut one_sided: Tensor,
         forward: Forward,
+        random: f64,
         evaluation: f64,
     ) -> Result<Judgement> {
         let products = self.evaluator.products() as f64;
         let accurate = accurate(self.evaluator.precision());
         let (forward, price) = match forward {
             Ok(forward) => forward,
-            Err(reason) => return self.without_forward_mode(v, one_sided, &reason),
+            Err(reason) => {
+                self.reach_further(v)?;
+                return self.without_forward_mode(v, one_sided, &reason);
+            }
         };
         let off = distance(&one_sided, &forward)?;
         if off <= accurate && evaluation >= SHORT && price * products >= FASTER * (products + 1.0) {
@@ -208,13 +247,19 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             return Ok(exact(why.into()));
         }
 
+        if self.reach_further(v)? {
+            one_sided = self.finite_difference(v, None)?;
+        }
         let differences = self.central_difference(v, None)?;
         let central = differences.product()?;
         let central_off = distance(&central, &forward)?;
         let unexplained = norm(&central.f_sub(&forward)?)? - 2.0 * norm(&differences.spread(denoised)?)?;
-        if central_off > accurate && unexplained > DOUBTFUL * norm(&central)? {
+        // Where the model is random, forward mode is too, and its own error is what the others share.
+        let doubtful = unexplained > DOUBTFUL * norm(&central)?
+            || (random <= batch_rounding(self.evaluator.precision()) && agree(&one_sided, &central, &forward)?);
+        if central_off > accurate && doubtful {
             let reason = format!(
-                "the derivative that it gives is {:.0} % off; some operation in it drops the tangent",
+                "the derivative that it gives is {:.0} % off; some operation in it drops the tangent, or rounds",
                 100.0 * distance(&forward, &central)?
             );
             return self.without_forward_mode(v, one_sided, &reason);
@@ -249,25 +294,44 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         Ok(norm(&second)? / norm(&first)?.max(f64::MIN_POSITIVE))
     }
 
-    fn without_forward_mode(&mut self, v: &Tensor, one_sided: Tensor, reason: &str) -> Result<Judgement> {
-        if matches!(self.evaluator.precision(), Kind::Double | Kind::Float) {
-            // A model can round inside (autocast, quantised weights) without its dtype telling so.
-            let fine = self.second_difference(v)?;
-            self.evaluator.coarse = fine > DROWNED;
-            // A longer step makes less of rounding, but more of a model that is curved.
-            if self.evaluator.coarse && self.second_difference(v)? > fine {
-                self.evaluator.coarse = false;
-            }
-            if self.evaluator.coarse {
-                log::info!(
-                    "the model rounds more than {} does: finite differences reach as far as for bfloat16",
-                    dtype(self.evaluator.layout.model_kind)
-                );
-            }
+    /// Whether finite differences have to reach further than the model's dtype asks for: it can round inside (autocast,
+    /// quantised weights or activations) or answer at random without its dtype telling so.
+    fn reach_further(&mut self, v: &Tensor) -> Result<bool> {
+        if !matches!(self.evaluator.precision(), Kind::Double | Kind::Float) {
+            return Ok(false);
         }
+        let fine = self.second_difference(v)?;
+        self.evaluator.coarse = fine > DROWNED;
+        // A longer step makes less of rounding, but more of a model that is curved.
+        if self.evaluator.coarse && self.second_difference(v)? > fine {
+            self.evaluator.coarse = false;
+        }
+        if self.evaluator.coarse {
+            log::info!(
+                "the model rounds more than {} does: finite differences reach as far as for bfloat16",
+                dtype(self.evaluator.layout.model_kind)
+            );
+        }
+        Ok(self.evaluator.coarse)
+    }
+
+    fn without_forward_mode(&mut self, v: &Tensor, one_sided: Tensor, reason: &str) -> Result<Judgement> {
         let method = Method::without_forward_mode(self.evaluator.precision());
         let (price, product) = match method {
-            Method::CentralDifference => ("two model evaluations", self.central_difference(v, None)?.product()?),
+            Method::CentralDifference => {
+                let differences = self.central_difference(v, None)?;
+                let product = differences.product()?;
+                // What rounding makes of the product's error: see `Central::spread`.
+                let rough = norm(&differences.spread(&self.denoised()?)?)? / 3f64.sqrt() / norm(&product)?;
+                if rough > ROUGH {
+                    log::warn!(
+                        "Jacobian-vector products are about {:.0} % off at this noise level, by what the model rounds or \
+                         varies at random; the solver \"secant\" and the covariance \"isotropic\" need none",
+                        100.0 * rough
+                    );
+                }
+                ("two model evaluations", product)
+            }
             _ => ("one model evaluation", one_sided),
         };
         log::warn!(
@@ -276,6 +340,15 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         );
         Ok(Judgement { method, product })
     }
+}
+
+/// Whether two finite differences are off from `forward` by the same thing. Rounding and randomness are others in each,
+/// and what they share by chance is 1/√n of them, of n numbers.
+fn agree(one: &Tensor, other: &Tensor, forward: &Tensor) -> Result<bool> {
+    let (one, other) = (one.f_sub(forward)?, other.f_sub(forward)?);
+    let together = one.f_mul(&other)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    let chance = CHANCE * norm(&one)? * norm(&other)? / (forward.numel() as f64).sqrt();
+    Ok(together > chance + (SHARED * norm(forward)?).powi(2))
 }
 
 /// What was done, and the seconds that it took.
