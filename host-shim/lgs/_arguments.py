@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._torch.handles import DEVICES
+from ._torch.handles import DEVICES, oddity
 from ._torch.precision import tensor_float_32
 from .errors import InvalidArgument, InvalidType
 from .options import Options
@@ -29,10 +29,10 @@ def check_process(diagonal: Denoiser | None, options: Options) -> None:
 def check_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise InvalidType(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+    if odd := oddity(value):
+        raise InvalidArgument(f"{name}: expected a dense tensor, got {odd}")
     if value.device.type not in DEVICES:
         raise InvalidArgument(f"{name}: expected a tensor on {', '.join(DEVICES)}, got one on {value.device}")
-    if value.layout != torch.strided:
-        raise InvalidArgument(f"{name}: expected a dense tensor, got one of layout {value.layout}")
     return value.detach()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._torch.forward_ad import ForwardLevel
-from .._torch.handles import DEVICES, borrow, give
+from .._torch.handles import DEVICES, borrow, give, oddity
 from ..errors import InvalidType, ModelOutputError
 from .calls import Call, callback
 from .engine import Engine
@@ -135,9 +135,8 @@ def _forward_ad(call, is_open):
 def _expect_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise InvalidType(f"{name}: expected it to return a torch.Tensor, got {type(value).__name__}")
-    if value.layout != torch.strided or value.is_nested:
-        kind = "a nested one" if value.is_nested else f"one of layout {value.layout}"
-        raise ModelOutputError(f"{name}: expected it to return a dense tensor, got {kind}")
+    if odd := oddity(value):
+        raise ModelOutputError(f"{name}: expected it to return a dense tensor, got {odd}")
     if value.device.type not in DEVICES:
         raise ModelOutputError(f"{name}: expected it to return a tensor on x's device, got one on {value.device}")
     return value

@@ -23,6 +23,31 @@ DEVICES = ("cpu", "cuda", "mps")
 """Kinds of device that the engine's tch knows. ROCm calls itself cuda."""
 
 
+_TRACERS = torch._C._TorchDispatchModeKey
+
+
+def oddity(tensor: Tensor) -> str:
+    """What keeps a tensor from being one that C++ can read and write, "" if nothing does.
+
+    A handle points to an ``at::Tensor``, and an operation on one whose numbers are elsewhere, in a Python object, a
+    transform of functorch's or nowhere, ends in an exception that C++ does not expect, or in a segmentation fault.
+    """
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return "one inside a transform of torch.func (vmap, grad, jvp, functionalize): call lgs outside of it"
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return f"a {type(tensor).__name__}, whose numbers a Python class has: give the tensor within"
+    for tracer in (_TRACERS.FAKE, _TRACERS.PROXY, _TRACERS.FUNCTIONAL):
+        if torch._C._get_dispatch_mode(tracer) is not None:
+            return f"one that is being traced ({tracer.name}: FakeTensorMode, make_fx, export): call lgs outside of it"
+    if tensor.is_nested:
+        return "a nested one: give its tensors one by one, or padded"
+    if tensor.layout != torch.strided:
+        return f"one of layout {tensor.layout}: give .to_dense()"
+    if tensor.numel() and not tensor._is_zerotensor() and not tensor.untyped_storage().nbytes():
+        return "one without memory: its storage was freed or never made"
+    return ""
+
+
 def give(tensor: Tensor) -> int:
     """A handle that owns the tensor; whoever gets it has to delete it."""
     return _capsule_pointer(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
