@@ -50,12 +50,12 @@ def test_options_of_another_kind():
 @pytest.mark.parametrize(
     ("sigmas", "kind", "parts"),
     [
-        ([1.0, 2.0, 0.0], ValueError, ["sigmas", "do not rise", "2 at index 1 after 1"]),
+        ([1.0, 0.5, 2.0], ValueError, ["sigmas", "end in a fall", "got 2 after 0.5", "unsampling"]),
         ([1.0, float("nan"), 0.0], ValueError, ["sigmas", "finite", "NaN at index 1"]),
         ([float("inf"), 1.0], ValueError, ["sigmas", "finite", "inf at index 0"]),
         ([1.0, -0.5], ValueError, ["sigmas", "negative", "-0.5 at index 1"]),
-        ([1.0, 0.0, 0.0], ValueError, ["sigmas", "last", "index 1"]),
-        ([0.0, 0.0], ValueError, ["sigmas", "last", "index 0"]),
+        ([1.0, 0.0, 0.0], ValueError, ["sigmas", "above 0 after 0", "index 1"]),
+        ([0.0, 0.0], ValueError, ["sigmas", "above 0 after 0", "index 0"]),
         ([1.0], ValueError, ["sigmas", "at least two", "1"]),
         ([], ValueError, ["sigmas", "at least two", "0"]),
         (torch.ones(2, 2), TypeError, ["sigmas", "one-dimensional", "(2, 2)"]),
@@ -104,7 +104,7 @@ def test_arguments_of_the_single_step():
         lgs.reverse_noise(shrink, x, 1.0, 0.5, torch.randn(2, 7))
     with pytest.raises(lgs.InvalidType, match="z: expected a tensor of dtype"):
         lgs.reverse_noise(shrink, x, 1.0, 0.5, torch.ones(2, 8, dtype=torch.int32))
-    with pytest.raises(lgs.InvalidArgument, match="do not rise"):
+    with pytest.raises(lgs.InvalidArgument, match="sigma_next: expected at most the sigma of x, 0.5, got 1"):
         lgs.reverse_noise(shrink, x, 0.5, 1.0, x)
     with pytest.raises(lgs.InvalidType, match="sigma: expected a number"):
         lgs.reverse_noise(shrink, x, "high", 1.0, x)
