@@ -157,9 +157,14 @@ def editor(comfy: Client, request: pytest.FixtureRequest) -> Iterator[Editor]:
         browser.close()
 
 
-def test_nodes_picture_and_report(editor: Editor, comfy: Client):
+def declared_inputs(comfy: Client) -> dict[str, dict]:
+    """The options of each of LGS Sampler's widgets, by name."""
     declared = comfy.get_json(f"/object_info/{SAMPLER}")[SAMPLER]["input"]["optional"]
-    inputs = {name: options for name, (kind, options) in declared.items() if kind != "LGS_DIAGONAL"}
+    return {name: options for name, (kind, options) in declared.items() if kind != "LGS_DIAGONAL"}
+
+
+def test_nodes_picture_and_report(editor: Editor, comfy: Client):
+    inputs = declared_inputs(comfy)
     assert editor.of(SAMPLER, "node.widgets.map(widget => widget.name)") == list(inputs)
     assert editor.of(SAMPLER, "node.widgets.map(widget => widget.value)") == [
         options["default"] for options in inputs.values()
@@ -195,8 +200,7 @@ def test_five_inputs_are_shown_and_the_rest_on_request(editor: Editor, comfy: Cl
     settings = f"{APP}.extensionManager.setting"
     if editor.page.evaluate(f"() => {settings}.get('Comfy.Node.AlwaysShowAdvancedWidgets')") is None:
         pytest.skip("this front end folds no inputs: to run this, take ComfyUI 0.29.0")
-    declared = comfy.get_json(f"/object_info/{SAMPLER}")[SAMPLER]["input"]["optional"]
-    inputs = {name: options for name, (kind, options) in declared.items() if kind != "LGS_DIAGONAL"}
+    inputs = declared_inputs(comfy)
     names = [options["display_name"] for options in inputs.values()]
     first = [options["display_name"] for options in inputs.values() if not options.get("advanced")]
     editor.page.evaluate(f"() => {settings}.set('Comfy.VueNodes.Enabled', true)")

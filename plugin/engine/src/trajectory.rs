@@ -82,8 +82,7 @@ fn rise<H: Host + ?Sized>(
     levels: &[f64],
     x: &Tensor,
 ) -> Result<Outcome> {
-    let z = model.model().noise(levels[0], levels[1])?;
-    let z = model.layout.own(NOISE, &z)?;
+    let z = model.noise(levels[0], levels[1])?;
     let [] = finite_and_fetch([(NOISE, &z)], [])?;
     Ok(Outcome {
         x: forward_draw(process, levels[0], levels[1], x, &z)?,

@@ -113,15 +113,6 @@ impl Draw<'_> {
         Linearization::new(model, self.x, self.step.sigma).knowing(self.denoised)
     }
 
-    /// D(x) at the step's own σ, where J is taken at another: a host may know no other noise levels than its
-    /// schedule's. `None`: J is taken there, and its linearization has D(x).
-    pub fn denoised_elsewhere<M: Denoiser + ?Sized>(&self, model: &mut Evaluator<'_, M>) -> Result<Option<Tensor>> {
-        match self.jacobian_sigma() == self.step.sigma {
-            true => Ok(None),
-            false => Ok(Some(self.here(model).denoised()?)),
-        }
-    }
-
     /// D at x and the noise level at which a step takes J.
     pub fn linearization<'e, 'm, M: Denoiser + ?Sized>(
         &self,

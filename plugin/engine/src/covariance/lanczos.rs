@@ -47,7 +47,7 @@ impl<M: Denoiser + ?Sized> Law<M> for Lanczos {
     fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
         let (batch, dimension) = (model.layout.batch(), model.layout.dimension());
         let shape = model.layout.shape.clone();
-        let elsewhere = draw.denoised_elsewhere(model)?;
+        let elsewhere = draw.here(model).denoised_apart_from(draw.jacobian_sigma())?;
         let mut at = draw.linearization(model);
         let square_root = draw.square_root();
 

@@ -40,10 +40,7 @@ pub fn principal_components<M: Denoiser + ?Sized>(
 ) -> Result<PrincipalComponents> {
     let (batch, dimension) = (evaluator.layout.batch(), evaluator.layout.dimension());
     let shape = evaluator.layout.shape.clone();
-    let elsewhere = match jacobian_sigma == sigma {
-        true => None,
-        false => Some(Linearization::new(evaluator, x, sigma).denoised()?),
-    };
+    let elsewhere = Linearization::new(evaluator, x, sigma).denoised_apart_from(jacobian_sigma)?;
     let mut model = Linearization::new(evaluator, x, jacobian_sigma);
     let krylov = lanczos(
         |v, krylov| {

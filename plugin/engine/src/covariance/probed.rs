@@ -34,7 +34,7 @@ impl<M: Denoiser + ?Sized> Law<M> for Probed {
     }
 
     fn noise(&self, model: &mut Evaluator<'_, M>, draw: &Draw<'_>) -> Result<(Tensor, Noise)> {
-        let elsewhere = draw.denoised_elsewhere(model)?;
+        let elsewhere = draw.here(model).denoised_apart_from(draw.jacobian_sigma())?;
         let mut at = draw.linearization(model);
         let basis = Basis::of(self.structure, draw.z)?;
         let eigenvalues = bases::eigenvalues(|v| at.jvp(v, None), &basis, draw.z, self.probes)?;

@@ -35,6 +35,15 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         Self { denoised: denoised.map(Tensor::shallow_clone), ..self }
     }
 
+    /// D(x) of this linearization, where J is taken at another noise level: a host may know no other levels than its
+    /// schedule's. `None`: J is taken here, and the linearization for it has D(x).
+    pub fn denoised_apart_from(mut self, jacobian_sigma: f64) -> Result<Option<Tensor>> {
+        match jacobian_sigma == self.sigma {
+            true => Ok(None),
+            false => self.denoised().map(Some),
+        }
+    }
+
     /// D(x), like x.
     pub fn denoised(&mut self) -> Result<Tensor> {
         if let Some(denoised) = &self.denoised {

@@ -63,7 +63,7 @@ const SHORT: f64 = 1e-3;
 /// An evaluation of more seconds fills the device by itself, and doubling the batch gains nothing.
 const LONG: f64 = 0.5;
 
-/// How much an item's D may differ, by rounding, between batches of different size.
+/// How much an item's D may differ, by rounding, between batches of different size, or from one call to the next.
 fn batch_rounding(precision: Kind) -> f64 {
     match precision {
         Kind::Double => 1e-9,
@@ -95,6 +95,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         let (before, _) = ask()?;
         let (denoised, first) = ask()?;
         let random = self.randomness(&before, &denoised)?;
+        let is_random = random > batch_rounding(self.evaluator.precision());
         let (one_sided, second) = timed(|| {
             let product = self.finite_difference(v, None)?;
             wait(&product).map(|()| product)
@@ -127,7 +128,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             Err(error) => Err(why_not(error)?),
         };
 
-        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, random, evaluation)?;
+        let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, is_random, evaluation)?;
         let doubled_batch = self.evaluator.doubled_batch.or(Some(pair.is_some()));
         self.evaluator.settle(method, doubled_batch);
         // D(x) and the product are those that this way will give whenever it is taken again.
@@ -217,7 +218,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         denoised: &Tensor,
         mut one_sided: Tensor,
         forward: Forward,
-        random: f64,
+        is_random: bool,
         evaluation: f64,
     ) -> Result<Judgement> {
         let products = self.evaluator.products() as f64;
@@ -255,8 +256,8 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         let central_off = distance(&central, &forward)?;
         let unexplained = norm(&central.f_sub(&forward)?)? - 2.0 * norm(&differences.spread(denoised)?)?;
         // Where the model is random, forward mode is too, and its own error is what the others share.
-        let doubtful = unexplained > DOUBTFUL * norm(&central)?
-            || (random <= batch_rounding(self.evaluator.precision()) && agree(&one_sided, &central, &forward)?);
+        let doubtful =
+            unexplained > DOUBTFUL * norm(&central)? || (!is_random && agree(&one_sided, &central, &forward)?);
         if central_off > accurate && doubtful {
             let reason = format!(
                 "the derivative that it gives is {:.0} % off; some operation in it drops the tangent, or rounds",

@@ -11,10 +11,7 @@ use tch::Tensor;
 
 use super::seam::{History, Outcome, Solver, Step};
 use crate::{
-    checks::{
-        finite_and_fetch,
-        names::{DENOISED, NOISE},
-    },
+    checks::{finite_and_fetch, names::DENOISED},
     covariance::{law, Draw, Law, Noise, Statistics},
     error::Result,
     host::Host,
@@ -44,8 +41,7 @@ impl<'h, H: Host + ?Sized + 'h> Ancestral<'h, H> {
             let [] = finite_and_fetch([(DENOISED, &denoised)], [])?;
             return Ok((denoised, None));
         }
-        let z = model.model().noise(kernel.sigma, kernel.sigma_next)?;
-        let z = model.layout.own(NOISE, &z)?;
+        let z = model.noise(kernel.sigma, kernel.sigma_next)?;
         let (denoised, noise) = self.law.draw(model, &Draw { step: kernel, x, denoised, z: &z })?;
         Ok((denoised, Some(noise)))
     }

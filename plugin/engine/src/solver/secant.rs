@@ -110,10 +110,7 @@ impl<H: Host + ?Sized> Solver<H> for Secant {
             return Ok(outcome(x, denoised, denoised_next, Statistics::default()));
         }
         let noise = match self.eta * self.s_noise > 0.0 {
-            true => {
-                let z = model.model().noise(kernel.sigma, kernel.sigma_next)?;
-                Some(model.layout.own(NOISE, &z)?)
-            }
+            true => Some(model.noise(kernel.sigma, kernel.sigma_next)?),
             false => None,
         };
         let octaves = match self.octaves.take() {
