@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from .client import Client
+from .server import ComfyServer
 
 KEPT = Path(__file__).resolve().parents[2] / "out" / "browser"
 CHROMIUM = shutil.which("chromium")
@@ -269,7 +270,7 @@ def test_the_help_page(editor: Editor):
     editor.keep("help")
 
 
-def test_a_start_is_fitted_and_used(editor: Editor, comfy: Client):
+def test_a_start_is_fitted_and_used(editor: Editor, comfy: Client, server: ComfyServer):
     editor.open_template("lgs_start", "LGSFitStart")
     declared = comfy.get_json("/object_info/LGSFitStart")["LGSFitStart"]["input"]
     inputs = declared["required"] | declared["optional"]
@@ -282,6 +283,7 @@ def test_a_start_is_fitted_and_used(editor: Editor, comfy: Client):
     first = editor.wait_for_pictures("SaveImage", [], count=4)
     editor.wait_for_pictures("LGSFitStart", [], count=3)
     editor.keep("fitted")
+    shutil.rmtree(server.folder / "models" / "lgs")
     assert all("lgs_start" in file for file in first)
     assert editor.value("LGSFitStart", "seed") == 0, "or it is fitted anew for each run"
     assert "control_after_generate" not in editor.of("LGSFitStart", "node.widgets.map(widget => widget.name)")

@@ -75,15 +75,15 @@ def lgs_sampler(graph: dict, **inputs: object) -> Link:
 def side_by_side(graph: dict, sampling: Sampling, without: Sampling | None = None, **inputs: object) -> dict[str, Link]:
     """The branches that every workflow is checked by; gives their latents.
 
-    LGS Sampler, with these inputs, twice, its secant, with noise, and what ComfyUI has in its place. Without noise
-    and covariance it is Euler's method, whatever the graph does to the model; that once more without what the workflow
-    is about, or else LGS Sampler with another seed.
+    LGS Sampler, with these inputs, twice, its secant, with noise, and what ComfyUI has in their places: Heun's method
+    for the secant, as it is of second order too. Without noise and covariance it is Euler's method, whatever the graph
+    does to the model; that once more without what the workflow is about, or else LGS Sampler with another seed.
     """
     lgs = lgs_sampler(graph, **inputs)
     again = lgs_sampler(graph, **inputs, probes=2)  # this covariance has none: the same, in another node
     secant = add(graph, "LGSSampler", covariance="secant", eta=0.3)
     deterministic = add(graph, "LGSSampler", covariance="isotropic", eta=0.0)
-    theirs = {name: add(graph, "KSamplerSelect", sampler_name=name) for name in ("euler_ancestral", "euler")}
+    theirs = {name: add(graph, "KSamplerSelect", sampler_name=name) for name in ("euler_ancestral", "euler", "heun")}
     branches = {name: sampling(graph, sampler, SEED) for name, sampler in theirs.items()}
     branches |= {
         "lgs": sampling(graph, lgs, SEED),
@@ -130,7 +130,9 @@ def check(latents: dict[str, Tensor], rounding: float = 1e-4) -> None:
         assert latent.dtype == theirs.dtype, name
         assert latent.isfinite().all(), name
         assert latent.std() > 0, name
-    assert all(1 / 10 < latents[name].std() / theirs.std() < 10 for name in ("lgs", "secant"))
+    assert 1 / 10 < lgs.std() / theirs.std() < 10
+    # What second order makes of networks whose weights are random can be large: Heun's is 50 times Euler's for one.
+    assert theirs.std() / 10 < latents["secant"].std() < 10 * max(theirs.std(), latents["heun"].std())
     assert all(distance(latents["secant"], other) > 1e-3 for other in (lgs, theirs, latents["euler"]))
     assert lgs.equal(latents["again"]), "the same seed gave another latent"
     assert distance(lgs, theirs) > 0.05
