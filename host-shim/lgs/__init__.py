@@ -25,7 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .diagonal import load_diagonal
-    from .errors import EngineError, Error, InternalError, InvalidArgument, InvalidType, ModelOutputError, TorchError
+    from .errors import (
+        EngineError,
+        Error,
+        InternalError,
+        InvalidArgument,
+        InvalidType,
+        ModelOutputError,
+        OutOfMemory,
+        TorchError,
+    )
     from .installation import info
     from .options import Options
     from .record import Record
@@ -41,6 +50,7 @@ _MODULE_OF = {
     "InvalidType": "errors",
     "ModelOutputError": "errors",
     "Options": "options",
+    "OutOfMemory": "errors",
     "Record": "record",
     "TorchError": "errors",
     "info": "installation",
@@ -60,6 +70,7 @@ __all__ = [
     "InvalidType",
     "ModelOutputError",
     "Options",
+    "OutOfMemory",
     "Record",
     "TorchError",
     "info",

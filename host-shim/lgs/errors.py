@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 
 class Error(Exception):
     """Base of all of them."""
@@ -24,7 +26,11 @@ class ModelOutputError(Error, ValueError):
 
 
 class TorchError(Error, RuntimeError):
-    """libtorch refused an operation: out of memory, for instance."""
+    """libtorch refused an operation."""
+
+
+class OutOfMemory(TorchError, torch.OutOfMemoryError):
+    """There was no memory left. It is free again, and everything can be used."""
 
 
 class InternalError(Error, RuntimeError):
@@ -41,6 +47,7 @@ _BY_STATUS = {
     4: EngineError,
     5: ModelOutputError,
     8: TorchError,
+    10: OutOfMemory,
 }
 
 

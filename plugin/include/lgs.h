@@ -77,10 +77,12 @@ enum {
     LGS_ERROR_HOST_FAILED = 6,
     /* A callback returned LGS_STOP. */
     LGS_ERROR_HOST_STOPPED = 7,
-    /* libtorch refused an operation: out of memory, for instance. */
+    /* libtorch refused an operation. */
     LGS_ERROR_TORCH = 8,
     /* A bug in the library. */
-    LGS_ERROR_INTERNAL = 9
+    LGS_ERROR_INTERNAL = 9,
+    /* There was no memory left. It is free again, and everything can be used. */
+    LGS_ERROR_OUT_OF_MEMORY = 10
 };
 
 /*

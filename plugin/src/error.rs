@@ -17,6 +17,7 @@ pub enum Status {
     HostStopped = 7,
     Torch = 8,
     Internal = 9,
+    OutOfMemory = 10,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -45,6 +46,7 @@ impl From<EngineError> for Error {
             Kind::HostFailed => Status::HostFailed,
             Kind::HostStopped => Status::HostStopped,
             Kind::Torch => Status::Torch,
+            Kind::OutOfMemory => Status::OutOfMemory,
             Kind::Internal => Status::Internal,
         };
         Self::new(status, error.message)

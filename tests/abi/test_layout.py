@@ -145,6 +145,7 @@ def test_the_python_binding_has_the_header_s_constants():
         "MODEL_OUTPUT": errors.ModelOutputError,
         "TORCH": errors.TorchError,
         "INTERNAL": errors.InternalError,
+        "OUT_OF_MEMORY": errors.OutOfMemory,
     }
     statuses = {name.removeprefix("LGS_ERROR_"): v for name, v in constants.items() if name.startswith("LGS_ERROR_")}
     assert statuses.pop("HOST_FAILED") == errors.HOST_FAILED

@@ -28,8 +28,10 @@ pub enum EngineErrorKind {
     /// A host callback failed or asked to stop.
     HostFailed,
     HostStopped,
-    /// libtorch refused an operation (out of memory, say).
+    /// libtorch refused an operation.
     Torch,
+    /// There is no memory left for it.
+    OutOfMemory,
     /// A bug of the engine.
     Internal,
 }

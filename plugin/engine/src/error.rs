@@ -4,6 +4,8 @@ use std::fmt;
 
 use tch::TchError;
 
+use crate::memory;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
@@ -27,11 +29,37 @@ pub enum Error {
     #[error("a callback of the host asked to stop")]
     Stopped,
     /// libtorch refused an operation.
-    #[error("libtorch: {}", without_call_stack(.0))]
-    Torch(#[from] TchError),
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// There was no memory left for an operation or a table. It is free again.
+    #[error("out of memory, of which a smaller batch or fewer pixels need less: {0}")]
+    OutOfMemory(String),
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        match error {
+            TchError::Torch(message) => Self::of_torch(&message),
+            other => Self::of_torch(&other.to_string()),
+        }
+    }
 }
 
 impl Error {
+    /// What libtorch refused, by its message.
+    pub fn of_torch(message: &str) -> Self {
+        let message = without_call_stack(message).to_owned();
+        match memory::is_missing(&message) {
+            true => Error::OutOfMemory(message),
+            false => Error::Torch(message),
+        }
+    }
+
+    /// Whether the same may well work at another time: no reason to judge a model by.
+    pub fn passes(&self) -> bool {
+        matches!(self, Error::OutOfMemory(_))
+    }
+
     /// The same error with where it happened in front, where that helps.
     pub fn at(self, place: impl fmt::Display) -> Self {
         match self {
@@ -43,7 +71,6 @@ impl Error {
 }
 
 /// libtorch's message without what is for its own developers.
-fn without_call_stack(error: &TchError) -> String {
-    let message = error.to_string();
-    message.split("\nException raised from").next().unwrap_or_default().to_owned()
+fn without_call_stack(message: &str) -> &str {
+    message.split("\nException raised from").next().unwrap_or_default()
 }

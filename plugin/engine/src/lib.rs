@@ -2,7 +2,7 @@
 //!
 //! Each module knows of those above it alone:
 //!
-//! * [`error`], [`options`], [`process`], [`layout`], [`checks`]: the ground. The reverse step's coefficients
+//! * [`error`], [`memory`], [`options`], [`process`], [`layout`], [`checks`]: the ground. The reverse step's coefficients
 //!   are in [`process`].
 //! * [`model`]: the model as a trait, and the one place where it is called.
 //! * [`jacobian`]: Jacobian-vector products through the model, and which way of them to take.
@@ -15,7 +15,8 @@
 //! * [`trajectory`]: the loop over them. [`pointwise`]: what can be asked of a single point.
 //! * [`module`]: how `liblgs` reaches all this; the only part that knows of handles.
 //!
-//! Only the fallible `f_…` calls of `tch` are used: a panic here is a bug.
+//! Only the fallible `f_…` calls of `tch` are used: a panic here is a bug, unless it is one of `tch`'s own
+//! ([`module`]).
 
 pub mod checks;
 pub mod covariance;
@@ -25,8 +26,9 @@ pub mod integrator;
 pub mod jacobian;
 pub mod layout;
 pub mod linear;
+mod memory;
 pub mod model;
-pub mod module;
+mod module;
 pub mod options;
 pub mod pointwise;
 pub mod process;

@@ -3,9 +3,9 @@
 
 use std::{
     ffi::c_void,
-    panic::{catch_unwind, AssertUnwindSafe},
+    panic::{self, catch_unwind, AssertUnwindSafe},
     ptr::NonNull,
-    sync::{PoisonError, RwLock},
+    sync::{Once, PoisonError, RwLock},
 };
 
 use abi_stable::{
@@ -15,7 +15,7 @@ use abi_stable::{
 };
 use lgs_abi::{
     engine::{
-        EngineError, EngineErrorKind, EngineModule, EngineModuleRef, GaussianPrior, JvpResult, LogSink,
+        panic_message, EngineError, EngineErrorKind, EngineModule, EngineModuleRef, GaussianPrior, JvpResult, LogSink,
         PrincipalComponents,
     },
     header::{self, signal},
@@ -37,6 +37,8 @@ const TORCH: &str = "2.11";
 
 #[export_root_module]
 pub fn module() -> EngineModuleRef {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(without_reports_of_refusals);
     EngineModule {
         torch,
         devices,
@@ -165,12 +167,37 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, EngineError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => ROk(value),
         Ok(Err(error)) => RErr(engine_error(&error)),
-        Err(panic) => RErr(EngineError {
-            kind: EngineErrorKind::Internal,
-            message: format!("the engine panicked, which is a bug in it: {}", lgs_abi::engine::panic_message(&*panic))
-                .into(),
-        }),
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            RErr(match refusal(message) {
+                Some(refused) => engine_error(&Error::of_torch(&refused)),
+                None => EngineError {
+                    kind: EngineErrorKind::Internal,
+                    message: format!("the engine panicked, which is a bug in it: {message}").into(),
+                },
+            })
+        }
     }
+}
+
+/// What libtorch refused, where a panic says so.
+///
+/// `tch` 0.24 reads the error of an operation after it has dropped its arguments, and its `Scalar` unwraps, when
+/// dropped, whatever error there is: an operation with a number among its arguments panics where it should fail.
+fn refusal(message: &str) -> Option<String> {
+    let quoted = message.strip_prefix("called `Result::unwrap()` on an `Err` value: Torch(\"")?.strip_suffix("\")")?;
+    Some(quoted.replace("\\n", "\n").replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\"))
+}
+
+/// A panic that is answered as an error is no bug, and nothing is to be printed of it. The hook is that of the engine's
+/// own standard library, and nobody else's.
+fn without_reports_of_refusals() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if refusal(panic_message(panic.payload())).is_none() {
+            report(panic);
+        }
+    }));
 }
 
 fn engine_error(error: &Error) -> EngineError {
@@ -181,6 +208,7 @@ fn engine_error(error: &Error) -> EngineError {
         Error::Failed => EngineErrorKind::HostFailed,
         Error::Stopped => EngineErrorKind::HostStopped,
         Error::Torch(_) => EngineErrorKind::Torch,
+        Error::OutOfMemory(_) => EngineErrorKind::OutOfMemory,
     };
     EngineError { kind, message: error.to_string().into() }
 }

@@ -35,7 +35,10 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     fn forward_or_fall_back(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
         let reason = match self.forward(v) {
             Ok(product) => return Ok(product),
-            Err(error) => why_not(error)?,
+            Err(error) => {
+                self.evaluator.failed(&error);
+                why_not(error)?
+            }
         };
         log::warn!(
             "Jacobian-vector products: finite differences from here on, because forward mode failed where it had \

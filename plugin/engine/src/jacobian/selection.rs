@@ -125,7 +125,10 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         let forward = match forward {
             Ok(((true, product), seconds)) => Ok((product, seconds / evaluation)),
             Ok(((false, _), _)) => Err("the derivative that it gives is not finite".into()),
-            Err(error) => Err(why_not(error)?),
+            Err(error) => {
+                self.evaluator.failed(&error);
+                Err(why_not(error)?)
+            }
         };
 
         let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, is_random, evaluation)?;
@@ -185,6 +188,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             match attempt {
                 Ok((pair, seconds)) => (fastest, last) = (seconds.min(fastest), Some(pair)),
                 Err(error) => {
+                    self.evaluator.failed(&error);
                     let reason = why_not(error)?;
                     log::info!(
                         "the model is called for one point at a time; it does not take a doubled batch: {reason}"

@@ -12,7 +12,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::cosines::{cosines, edge, octave};
-use crate::error::Result;
+use crate::{error::Result, memory::table};
 
 /// What a matrix is taken to be diagonal in, and where its eigenvalues are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +229,7 @@ impl Rademacher {
     /// (batch, ...), like z.
     fn draw(&mut self) -> Result<Tensor> {
         let each = self.shape[1..].iter().product::<i64>() as usize;
-        let mut signs = Vec::with_capacity(each * self.items.len());
+        let mut signs = table(each * self.items.len(), std::iter::empty())?;
         for item in &mut self.items {
             let end = signs.len() + each;
             while signs.len() < end {

@@ -4,18 +4,16 @@ use std::f64::consts::PI;
 
 use tch::Tensor;
 
-use crate::error::Result;
+use crate::{error::Result, memory::table};
 
 /// The orthonormal cosine transform of `size` numbers (type II), a row for each frequency.
 pub(super) fn cosines(size: i64) -> Result<Tensor> {
     let n = size as f64;
-    let entries: Vec<f64> = (0..size)
-        .flat_map(|k| {
-            let length = if k == 0 { 1.0 / n } else { 2.0 / n };
-            (0..size).map(move |i| length.sqrt() * (PI * (i as f64 + 0.5) * k as f64 / n).cos())
-        })
-        .collect();
-    Ok(Tensor::f_from_slice(&entries)?.f_reshape([size, size])?)
+    let entries = (0..size).flat_map(|k| {
+        let length = if k == 0 { 1.0 / n } else { 2.0 / n };
+        (0..size).map(move |i| length.sqrt() * (PI * (i as f64 + 0.5) * k as f64 / n).cos())
+    });
+    Ok(Tensor::f_from_slice(&table((size * size) as usize, entries)?)?.f_reshape([size, size])?)
 }
 
 /// The largest length, at most `longest`, of which an axis of `size` holds a whole number.

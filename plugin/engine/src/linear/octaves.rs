@@ -11,7 +11,7 @@
 use tch::{Kind, Tensor};
 
 use super::cosines::{cosines, edge, octave};
-use crate::{error::Result, layout::Layout};
+use crate::{error::Result, layout::Layout, memory::table};
 
 /// The longest transform along an axis; a longer one is cut into equal parts.
 const LONGEST: i64 = 1024;
@@ -50,23 +50,20 @@ impl Octaves {
             let transform = cosines(axis.edge)?.f_to_device(layout.device)?.f_to_kind(layout.kind)?;
             axes.push((axis, transform));
         }
-        let octave = octaves(&shape, &axes);
+        let octave = octaves(&shape, &axes)?;
         let count = octave.iter().max().map_or(1, |&last| last + 1);
         let all_sizes = (0..count).map(|one| octave.iter().filter(|&&it| it == one).count() as i64);
         // An octave may be empty where axes are short.
         let kept: Vec<(usize, i64)> = all_sizes.enumerate().filter(|&(_, size)| size > 0).collect();
         let sizes: Vec<i64> = kept.iter().map(|&(_, size)| size).collect();
-        let labels: Vec<i64> = sizes
-            .iter()
-            .enumerate()
-            .flat_map(|(number, &size)| std::iter::repeat_n(number as i64, size as usize))
-            .collect();
+        let labels =
+            sizes.iter().enumerate().flat_map(|(number, &size)| std::iter::repeat_n(number as i64, size as usize));
         let order = match axes.is_empty() {
             true => None,
             false => {
-                let mut order: Vec<i64> = (0..octave.len() as i64).collect();
-                order.sort_by_key(|&place| octave[place as usize]);
-                let mut back = vec![0; order.len()];
+                let mut order = table(octave.len(), 0i64..)?;
+                order.sort_unstable_by_key(|&place| (octave[place as usize], place));
+                let mut back = table(order.len(), std::iter::repeat(0))?;
                 for (to, &from) in order.iter().enumerate() {
                     back[from as usize] = to as i64;
                 }
@@ -74,7 +71,7 @@ impl Octaves {
                 Some((on_device(&order)?, on_device(&back)?))
             }
         };
-        let octave = Tensor::f_from_slice(&labels)?.f_to_device(layout.device)?;
+        let octave = Tensor::f_from_slice(&table(octave.len(), labels)?)?.f_to_device(layout.device)?;
         Ok(Self { shape, kind: layout.kind, axes, order, sizes, octave })
     }
 
@@ -143,18 +140,18 @@ impl Axis {
 
 /// The octave of each number of an item: 0 for the mean; then 1, 2; 3 to 6; 7 to 14; ... half waves along its longest
 /// axis, the length of the frequency's vector over all axes.
-fn octaves(shape: &[i64], axes: &[(Axis, Tensor)]) -> Vec<i64> {
+fn octaves(shape: &[i64], axes: &[(Axis, Tensor)]) -> Result<Vec<i64>> {
     let longest = axes.iter().map(|(axis, _)| axis.size).max().unwrap_or(1) as f64;
     let mut squared = vec![0.0];
     for (number, &size) in shape.iter().enumerate().skip(1) {
         let axis = axes.iter().map(|(axis, _)| axis).find(|axis| axis.number == number);
         let along =
             |place: i64| axis.map_or(0.0, |axis| ((place % axis.edge) as f64 * longest / axis.edge as f64).powi(2));
-        squared = squared
+        let frequencies = squared
             .iter()
             .flat_map(|before| (0..size).map(move |place| (before, place)))
-            .map(|(before, place)| before + along(place))
-            .collect();
+            .map(|(before, place)| before + along(place));
+        squared = table(squared.len() * size as usize, frequencies)?;
     }
-    squared.into_iter().map(octave).collect()
+    table(squared.len(), squared.iter().map(|&squared| octave(squared)))
 }

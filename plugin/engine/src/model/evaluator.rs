@@ -6,7 +6,7 @@ use super::{denoiser::Denoiser, method::Method};
 use crate::{
     checks::names,
     error::{Error, Result},
-    layout::Layout,
+    layout::{dtype, Layout},
     options::{kind_of, DoubledBatch, Jvp, Options, Precision},
 };
 
@@ -39,6 +39,8 @@ pub struct Evaluator<'m, M: Denoiser + ?Sized> {
     pub(crate) doubled_batch: Option<bool>,
     /// The model was found to round like bfloat16, whatever its dtype.
     pub(crate) coarse: bool,
+    /// Something has failed that may work another time: decisions are of this trajectory.
+    passing: bool,
     plan: Plan,
     /// Points at which the model gave a result: a call on a doubled batch counts twice.
     pub model_evaluations: u64,
@@ -59,7 +61,7 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
             DoubledBatch::Auto => known.doubled_batch,
         };
         let coarse = plan.jvp == Jvp::Auto && known.coarse;
-        Self { model, layout, method, doubled_batch, coarse, plan, model_evaluations: 0, jvps: 0 }
+        Self { model, layout, method, doubled_batch, coarse, passing: false, plan, model_evaluations: 0, jvps: 0 }
     }
 
     /// How the model is differentiated: `Auto` as long as that is undecided.
@@ -85,9 +87,17 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
         self.model
     }
 
+    /// A way of asking the model has failed: decisions that follow are not kept where it may work another time.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.passing |= error.passes();
+    }
+
     /// Takes a decision, and has the host keep what of it was not the caller's own.
     pub(crate) fn settle(&mut self, method: Method, doubled_batch: Option<bool>) {
         (self.method, self.doubled_batch) = (method, doubled_batch);
+        if self.passing {
+            return;
+        }
         let mut calibration = self.model.calibration();
         if self.plan.jvp == Jvp::Auto {
             (calibration.jvp, calibration.coarse) = (method.kind(), self.coarse);
@@ -123,13 +133,14 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
         if points.len() > 1 && self.doubled_batch == Some(true) {
             match self.denoised_together(points, sigma) {
                 // A model that is made for one batch size, or a device without the memory.
-                Err(error @ (Error::Failed | Error::Output(_) | Error::Torch(_))) => {
+                Err(error @ (Error::Failed | Error::Output(_) | Error::Torch(_) | Error::OutOfMemory(_))) => {
                     log::warn!(
                         "the model is called once for each point from here on, because it does not take a batch of {} \
                          items where x has {}: {error}",
                         points.len() as i64 * self.layout.batch(),
                         self.layout.batch()
                     );
+                    self.failed(&error);
                     self.settle(self.method, Some(false));
                 }
                 outcome => return outcome,
@@ -165,7 +176,34 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
     /// σ for each item of `times` the batch, as the model takes it.
     fn levels(&self, sigma: f64, times: i64) -> Result<Tensor> {
         let layout = &self.layout;
+        let largest = largest_level(layout.model_kind);
+        if sigma > largest {
+            return Err(Error::Argument(format!(
+                "sigma: expected at most {} for a model that takes {}, got {}; lower the noise levels, or give x in another \
+                 dtype",
+                short(largest),
+                dtype(layout.model_kind),
+                short(sigma)
+            )));
+        }
         Ok(Tensor::f_full([times * layout.batch()], sigma, (layout.model_kind, layout.device))?)
+    }
+}
+
+/// A number without a row of zeros.
+fn short(number: f64) -> String {
+    match number < 1e6 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
+}
+
+/// The largest noise level in a dtype: one that it holds, and whose square the sampler's own dtype holds.
+fn largest_level(kind: Kind) -> f64 {
+    match kind {
+        Kind::Half => 65504.0,
+        Kind::Double => 1e150,
+        _ => 1e18,
     }
 }
 
