@@ -37,6 +37,14 @@ class InternalError(Error, RuntimeError):
     """A bug in the native library."""
 
 
+def is_out_of_memory(exception: BaseException) -> bool:
+    """Whether torch had no memory left, which on a processor it says in words alone."""
+    if isinstance(exception, torch.OutOfMemoryError):
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(exception, RuntimeError) and any(word in str(exception) for word in words)
+
+
 HOST_FAILED, HOST_STOPPED = 6, 7
 """Statuses of ``lgs.h`` that stand for an exception raised in a callback."""
 

@@ -181,12 +181,14 @@ typedef struct lgs_host {
      * except that a call that ends in an internal error may leave it open: close it yourself then.
      * Null: this host has none, and finite differences are used.
      *
+     * Torch has one level for all threads of a process: wait here while another thread has it.
      * This is a callback, and nothing that the library does itself, because libtorch offers it to
      * its Python side only.
      */
     lgs_signal_t (*forward_ad)(void *context, int32_t open);
     /* Read when a call begins, and written to when it ends, also where it fails; left alone by the host in between, and
-     * by other calls. May be null. */
+     * by other calls. After a callback that failed for a reason that passes (no memory left, somebody else in forward
+     * mode) put back what it held before: the failure says nothing of the model. May be null. */
     lgs_choice_t *choice;
     /*
      * diag J at (x, sigma), J = dD/dx, by a network of its own; arguments and result as of `denoise`,

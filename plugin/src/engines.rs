@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Error, Result, Status},
-    logger,
+    files, logger,
     manifest::{EngineBuild, Engines, ENGINES_FORMAT, PLATFORM},
     torch::TorchRelease,
 };
@@ -28,8 +29,12 @@ pub struct Engine {
     pub torch: TorchRelease,
 }
 
-/// Loaded once each, and for good: a library that holds torch objects cannot be unloaded safely.
-static LOADED: Lazy<Mutex<HashMap<PathBuf, EngineModuleRef>>> = Lazy::new(Default::default);
+/// The most bytes that a manifest and an engine may have; ours have some hundred, and 2 MiB.
+const MANIFEST_LIMIT: u64 = 1 << 20;
+const ENGINE_LIMIT: u64 = 1 << 28;
+
+/// By SHA-256. Loaded once each, and for good: a library that holds torch objects cannot be unloaded safely.
+static LOADED: Lazy<Mutex<HashMap<String, EngineModuleRef>>> = Lazy::new(Default::default);
 
 /// The engine that `manifest` (the path of an `engines.json`) has for the torch of this process.
 ///
@@ -71,8 +76,8 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
         ));
     }
     let file = manifest.with_file_name(name);
-    check_sha256(&file, sha256)?;
-    let module = load(&file)?;
+    let opened = checked(&file, sha256)?;
+    let module = load(&file, opened, sha256)?;
     let built_for = module.torch()();
     if TorchRelease::parse(&built_for) != Some(torch) {
         return Err(Error::new(
@@ -90,7 +95,7 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
 
 fn read(manifest: &Path) -> Result<Engines> {
     let wrong = |what: String| Error::new(Status::Manifest, format!("{}: {what}", manifest.display()));
-    let text = fs::read_to_string(manifest).map_err(|error| {
+    let text = files::text(manifest, MANIFEST_LIMIT).map_err(|error| {
         wrong(format!(
             "the engine manifest cannot be read ({error}); unpack the whole plugin folder again, or run `make build`"
         ))
@@ -129,8 +134,9 @@ fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<Engi
     ))
 }
 
-fn check_sha256(file: &Path, expected: &str) -> Result<()> {
-    let bytes = fs::read(file).map_err(|error| {
+/// The file, open, if it has this checksum.
+fn checked(file: &Path, expected: &str) -> Result<File> {
+    let unreadable = |error: io::Error| {
         Error::new(
             Status::Engine,
             format!(
@@ -138,10 +144,13 @@ fn check_sha256(file: &Path, expected: &str) -> Result<()> {
                 file.display()
             ),
         )
-    })?;
-    let found = format!("{:x}", Sha256::digest(&bytes));
+    };
+    let mut opened = files::open(file, ENGINE_LIMIT).map_err(unreadable)?;
+    let mut hasher = Sha256::new();
+    io::copy(&mut opened, &mut hasher).map_err(unreadable)?;
+    let found = format!("{:x}", hasher.finalize());
     match found == expected {
-        true => Ok(()),
+        true => Ok(opened),
         false => Err(Error::new(
             Status::Engine,
             format!(
@@ -153,19 +162,22 @@ fn check_sha256(file: &Path, expected: &str) -> Result<()> {
     }
 }
 
-fn load(file: &Path) -> Result<EngineModuleRef> {
+/// Loads the file that was opened and checked, whatever has its name by now.
+fn load(file: &Path, opened: File, sha256: &str) -> Result<EngineModuleRef> {
     let wrong = |what: String| Error::new(Status::Engine, format!("{}: {what}", file.display()));
     let mut loaded = LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(module) = loaded.get(file) {
+    if let Some(module) = loaded.get(sha256) {
         return Ok(*module);
     }
     // SAFETY: its checksum is that of a build of ours; its initialisers are Rust's and C++'s own.
-    let library = unsafe { Library::new(file) }.map_err(|error| {
+    let library = unsafe { Library::new(loadable(file, &opened)) }.map_err(|error| {
         wrong(format!(
             "the engine cannot be loaded: {}. It needs the host's libtorch, loaded in this process beforehand",
             with_cause(&error)
         ))
     })?;
+    // Never closed: the loader knows the library by the file's number, which no other file is to get.
+    std::mem::forget(opened);
     // SAFETY: `export_root_module` puts an AbiHeaderRef behind this name; what lies behind it is
     // used only after `upgrade` and `init_root_module` have compared versions and layouts.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
@@ -177,8 +189,20 @@ fn load(file: &Path) -> Result<EngineModuleRef> {
     // Never unloaded: see `LOADED`.
     std::mem::forget(library);
     module.set_log_sink()(logger::FOR_ENGINES);
-    loaded.insert(file.to_owned(), module);
+    loaded.insert(sha256.to_owned(), module);
     Ok(module)
+}
+
+/// What names the open file to the loader.
+#[cfg(target_os = "linux")]
+fn loadable(_: &Path, opened: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(opened)).into()
+}
+
+/// Its path. On Windows nobody can put another file there as long as it is open; on macOS the loader offers no way.
+#[cfg(not(target_os = "linux"))]
+fn loadable(file: &Path, _: &File) -> PathBuf {
+    file.to_owned()
 }
 
 /// An error and what caused it: the loader's own words are in the cause.

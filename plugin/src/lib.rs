@@ -5,11 +5,12 @@
 //!
 //! * [`wrapper`]: the C ABI of `include/lgs.h`, and all that is unsafe about it.
 //! * [`manifest`], [`options`]: what the plugin offers, what a user may choose.
-//! * [`torch`], [`engines`]: which engine, and loading it.
+//! * [`torch`], [`engines`], [`files`]: which engine, and loading it.
 //! * [`logger`]: `log` to the host's logger.
 
 pub mod engines;
 pub mod error;
+pub mod files;
 pub mod logger;
 pub mod manifest;
 pub mod options;

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -209,6 +212,78 @@ def test_a_library_that_is_no_engine_with_the_right_checksum(tmp_path):
 def test_an_intact_copy_elsewhere_is_as_good(tmp_path):
     shutil.copy(BIN / this_build()["file"], tmp_path)
     assert open_engine(manifest(tmp_path)).info()["file"] == str(tmp_path / this_build()["file"])
+
+
+FOREIGN = """
+#include <stdio.h>
+__attribute__((constructor)) static void run(void) { fputs("foreign code ran\\n", stderr); }
+"""
+
+SWAP = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Between the check and the loading, as close as can be: the checked file is no longer the one of its name. */
+void *dlopen(const char *name, int flags) {
+    const char *engine = getenv("ENGINE"), *foreign = getenv("FOREIGN");
+    if (name && (strcmp(name, engine) == 0 || strncmp(name, "/proc/self/fd/", 14) == 0) && rename(foreign, engine) == 0)
+        fputs("swapped\\n", stderr);
+    return ((void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen"))(name, flags);
+}
+"""
+
+OPEN = """
+import sys, torch
+from pathlib import Path
+from lgs import _ffi
+from lgs._ffi.engine import Engine
+
+print(Engine(_ffi.library(), Path(sys.argv[1]), torch.__version__).info()["torch"])
+"""
+
+
+def compiled(folder: Path, name: str, source: str) -> Path:
+    (folder / f"{name}.c").write_text(source)
+    library = folder / f"{name}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / f"{name}.c", "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="hooks the loader as Linux lets one; run it there")
+def test_what_is_loaded_is_what_was_checked(tmp_path):
+    engine = Path(shutil.copy(BIN / this_build()["file"], tmp_path))
+    file, foreign = manifest(tmp_path), compiled(tmp_path, "foreign", FOREIGN)
+    swap = compiled(tmp_path, "swap", SWAP)
+    names = {"LD_PRELOAD": str(swap), "ENGINE": str(engine), "FOREIGN": str(foreign)}
+    run = subprocess.run(
+        [sys.executable, "-c", OPEN, file], env=os.environ | names, capture_output=True, text=True, timeout=120
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{RELEASE}\n", "swapped\n")
+    assert engine.read_bytes().count(b"foreign code ran") == 1, "not swapped"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes; run it on Linux")
+@pytest.mark.parametrize("which", ["manifest", "engine"])
+@pytest.mark.parametrize("kind", ["fifo", "zero", "folder", "large"])
+def test_what_has_no_end_or_is_too_large_is_refused_at_once(which, kind, tmp_path):
+    file = tmp_path / "engines.json"
+    odd = file if which == "manifest" else tmp_path / this_build()["file"]
+    if which == "engine":
+        manifest(tmp_path)
+    if kind == "fifo":
+        os.mkfifo(odd)
+    elif kind == "zero":
+        odd.symlink_to("/dev/zero")
+    elif kind == "folder":
+        odd.mkdir()
+    else:
+        with odd.open("wb") as sparse:
+            sparse.truncate(1 << 30)
+    words = {"large": "bytes, got 1073741824", "folder": "expected a file, got a folder"}
+    refused(file, str(odd), "cannot be read", words.get(kind, "expected a file, got a pipe, a socket or a device"))
 
 
 @pytest.mark.parametrize("where", ["../{name}", "{folder}/{name}"])

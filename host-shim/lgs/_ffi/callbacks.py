@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._torch.forward_ad import ForwardLevel
+from .._torch.forward_ad import ForwardLevel, InUse
 from .._torch.handles import DEVICES, borrow, give, oddity
-from ..errors import InvalidType, ModelOutputError
+from ..errors import InvalidType, ModelOutputError, is_out_of_memory
 from .calls import Call, callback
 from .engine import Engine
 from .header import JVP_NAMES, Choice, Host
@@ -41,6 +41,8 @@ class HostCall(Call):
         self.engine, self.denoise, self.noise, self.progress = engine, denoise, noise, progress
         self.diagonal = diagonal
         self.items, self.choice = items, choice
+        self.known = choice.jvp, choice.doubled_batch, choice.coarse
+        self.passing = False
         self.forward_level = ForwardLevel()
         self.differentiating = False
         self.several_points = False
@@ -62,6 +64,8 @@ class HostCall(Call):
             when = "for a larger batch than that of x"
         else:
             return False
+        # What another way is taken for now is nothing to be known of the model.
+        self.passing |= isinstance(exception, InUse) or is_out_of_memory(exception)
         log.debug("LGS: the model failed %s", when, exc_info=exception)
         log.info("LGS: the model raised %s %s: %s", type(exception).__name__, when, _first_line(exception))
         # What the model held when it failed must not take the memory that the other way needs.
@@ -70,6 +74,8 @@ class HostCall(Call):
 
     def __exit__(self, *exception):
         super().__exit__(*exception)
+        if self.passing:
+            self.choice.jvp, self.choice.doubled_batch, self.choice.coarse = self.known
         # Open only if the library has broken off; then its own guards came off before this one.
         with torch.set_grad_enabled(torch.is_grad_enabled()):
             self.forward_level.close()

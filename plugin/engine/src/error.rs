@@ -22,6 +22,9 @@ pub enum Error {
     /// The model cannot be differentiated in forward mode.
     #[error("{0}")]
     ForwardMode(String),
+    /// Forward mode is in use, by a call that waits for this one.
+    #[error("{0}")]
+    InUse(String),
     /// The model, the noise source or an observer failed; it knows why.
     #[error("a callback of the host failed")]
     Failed,
@@ -57,7 +60,7 @@ impl Error {
 
     /// Whether the same may well work at another time: no reason to judge a model by.
     pub fn passes(&self) -> bool {
-        matches!(self, Error::OutOfMemory(_))
+        matches!(self, Error::OutOfMemory(_) | Error::InUse(_))
     }
 
     /// The same error with where it happened in front, where that helps.
@@ -65,6 +68,7 @@ impl Error {
         match self {
             Error::Output(message) => Error::Output(format!("{place}: {message}")),
             Error::ForwardMode(message) => Error::ForwardMode(format!("{place}: {message}")),
+            Error::InUse(message) => Error::InUse(format!("{place}: {message}")),
             other => other,
         }
     }

@@ -204,7 +204,7 @@ fn engine_error(error: &Error) -> EngineError {
     let kind = match error {
         Error::Argument(_) => EngineErrorKind::InvalidArgument,
         Error::Type(_) => EngineErrorKind::InvalidType,
-        Error::Output(_) | Error::ForwardMode(_) => EngineErrorKind::BadModelOutput,
+        Error::Output(_) | Error::ForwardMode(_) | Error::InUse(_) => EngineErrorKind::BadModelOutput,
         Error::Failed => EngineErrorKind::HostFailed,
         Error::Stopped => EngineErrorKind::HostStopped,
         Error::Torch(_) => EngineErrorKind::Torch,

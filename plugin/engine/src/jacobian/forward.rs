@@ -1,30 +1,24 @@
-//! Forward mode, one thread at a time.
+//! Forward mode of a thread.
 
-use std::{
-    cell::Cell,
-    sync::{Mutex, PoisonError},
-};
+use std::cell::Cell;
 
 use crate::error::{Error, Result};
 
-/// The use of forward mode by one thread at a time: torch has one level of it for all threads.
-pub(super) struct ForwardLevel(#[allow(dead_code, reason = "held, not read")] std::sync::MutexGuard<'static, ()>);
-
-static LEVEL: Mutex<()> = Mutex::new(());
+/// This thread's use of forward mode. Torch has one level of it for all threads of a process: the host, which opens
+/// it, waits for the others.
+pub(super) struct ForwardLevel(());
 
 thread_local! {
     static HOLDS_LEVEL: Cell<bool> = const { Cell::new(false) };
 }
 
 impl ForwardLevel {
-    /// Waits for other threads; refused to a model that samples while it is differentiated.
+    /// Refused to a model that samples while it is differentiated.
     pub(super) fn take() -> Result<Self> {
-        if HOLDS_LEVEL.get() {
-            return Err(Error::ForwardMode("it is being differentiated already, and torch does not nest that".into()));
+        if HOLDS_LEVEL.replace(true) {
+            return Err(Error::InUse("it is being differentiated already, and torch does not nest that".into()));
         }
-        let level = Self(LEVEL.lock().unwrap_or_else(PoisonError::into_inner));
-        HOLDS_LEVEL.set(true);
-        Ok(level)
+        Ok(Self(()))
     }
 }
 
