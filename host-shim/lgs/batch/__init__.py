@@ -4,13 +4,14 @@
 
     plan.py      the workflow, the settings, and the jobs that they make
     host.py      a running ComfyUI: queue, history, pictures
+    answers.py   what it answers, field by field; untrusted.py: decoded within limits, fit to print
     server.py    a ComfyUI that is started for one batch, and ends with it
     store.py     the folder of the results: what is in it is whole, whatever was killed and when
     run.py       the jobs, one after another, each until its pictures are in the store
     overview.py  the table and the contact sheet
     command.py   the command line
 
-Runs in ComfyUI's own environment with nothing installed: aiohttp, Pillow and tqdm are what ComfyUI itself
+Runs in ComfyUI's own environment with nothing installed: aiohttp, Pillow, pydantic and tqdm are what ComfyUI itself
 requires, filelock is what PyTorch requires. aiohttp is also what ComfyUI's server is made of. A client has to
 choose the id of a prompt itself: without that a job cannot be found again after a crash.
 """

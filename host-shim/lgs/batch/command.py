@@ -16,6 +16,7 @@ from .plan import Graph, jobs, read_axis, read_workflow
 from .run import run_jobs
 from .server import started
 from .store import Store, open_store
+from .untrusted import printable
 
 DESCRIPTION = """Run one ComfyUI workflow over many seeds and settings.
 
@@ -69,7 +70,7 @@ def main(arguments: list[str], program: str) -> int:
         with open_store(args.out) as store:
             asyncio.run(_batch(args, graph, store))
     except BatchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
+from pydantic import TypeAdapter, ValidationError
 
+from .answers import Accepted, Entry, Event, File, NodeClass, Queue, Step, SystemStats
 from .errors import BatchError
 from .plan import Graph
+from .untrusted import decoded
 
 POLL_SECONDS = 1.0
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=300)
 """A server that loads a model may leave requests waiting for minutes."""
 
+MOST_BYTES = 1 << 28
+"""Of one answer. The largest are pictures, and histories of long prompts."""
+
 AGAIN = "Run the same command again: the pictures that are finished are kept."
 FIX = "Fix the workflow or leave this setting out, and run the command again: the pictures that are finished are kept."
 
-Progress = Callable[[int, int], None]
+Kind = TypeVar("Kind")
+
+Progress = Callable[[float, float], None]
 """Called with the step that the running node has reached, and of how many."""
 
 
 class Host:
-    """A client of one server: see `connect`. Every method raises BatchError if the server is gone."""
+    """A client of one server: see `connect`. Every method raises BatchError if the server is gone, or answers what
+    ComfyUI does not."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, client_id: str):
         self.session = session
@@ -36,28 +46,31 @@ class Host:
 
     async def object_info(self, class_type: str) -> dict | None:
         """What ComfyUI says about a class of nodes; None if it has none of this name."""
-        return (await self._json("GET", f"/object_info/{class_type}")).get(class_type)
+        path = f"/object_info/{quote(class_type, safe='')}"
+        raw = await self._json("GET", path)
+        self._of_type(dict[str, NodeClass], raw, path)
+        return raw.get(class_type)
 
     async def submit(self, prompt_id: str, graph: Graph) -> None:
         """Queues a graph under an id, unless it is queued or has succeeded under it. Raises BatchError if refused."""
         if await self._queued(prompt_id):  # first: in between it may go from the queue to the history
             return
         entry = await self._entry(prompt_id)
-        if entry and succeeded(entry):
+        if entry and entry.succeeded:
             return
         content = {"prompt": graph, "prompt_id": prompt_id, "client_id": self.client_id}
-        answer = await self._json("POST", "/prompt", refused=(400,), json=content)
-        if answer.get("node_errors") and "error" not in answer:
+        answer = await self._answer(Accepted, "POST", "/prompt", refused=(400,), json=content)
+        if answer.node_errors and answer.error is None:
             await self.cancel([prompt_id])  # it has queued those of the outputs that it found nothing wrong with
-        if answer.get("node_errors") or "error" in answer:
-            raise BatchError(f"expected a workflow that ComfyUI takes, got a refusal. {refusal(answer)}. {FIX}")
-        if answer.get("prompt_id") != prompt_id:
+        if refusal := answer.refusal():
+            raise BatchError(f"expected a workflow that ComfyUI takes, got a refusal. {refusal}. {FIX}")
+        if answer.prompt_id != prompt_id:
             raise BatchError(
                 f"{self.address}: expected a ComfyUI that takes the id of a prompt from its client, as 0.3.64 and "
-                f"later do, got one that named it {answer.get('prompt_id')!r}. Update ComfyUI."
+                f"later do, got one that named it {answer.prompt_id!r:.80}. Update ComfyUI."
             )
 
-    async def finished(self, prompt_id: str) -> dict:
+    async def finished(self, prompt_id: str) -> Entry:
         """Waits for a submitted graph; gives its entry in the history."""
         self._something_ended.clear()
         # The queue first: while it is there, the history has at most an earlier run of it, which failed.
@@ -70,18 +83,17 @@ class Host:
             raise BatchError(f"{self.address}: expected a job to be in its queue, and it was taken out. {AGAIN}")
         return entry
 
-    async def picture(self, file: dict) -> bytes:
+    async def picture(self, file: File) -> bytes:
         """The bytes of a file that an entry of the history names."""
-        query = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
-        async with self._request("GET", "/view", params=query) as answer:
+        async with self._request("GET", "/view", params=file.model_dump()) as answer:
             if answer.status == 404:
                 raise BatchError(
-                    f"{self.address}: expected the picture {file['filename']}, which it says it has made, and it is "
+                    f"{self.address}: expected the picture {file.filename}, which it says it has made, and it is "
                     "not there: it was deleted or moved from ComfyUI's output folder. Restart ComfyUI, so that it "
                     "forgets it, and run the same command again: the pictures that are finished are kept."
                 )
             await self._expect_ok(answer)
-            return await answer.read()
+            return await self._content(answer)
 
     async def cancel(self, prompt_ids: list[str]) -> None:
         """Takes graphs out of the queue, and stops the one that runs."""
@@ -102,55 +114,86 @@ class Host:
                 async for message in socket:
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         continue  # previews
-                    event = json.loads(message.data)
-                    kind, data = event["type"], event["data"]
-                    if kind == "progress":
-                        self.progress(data["value"], data["max"])
-                    if kind == "status" or (kind == "executing" and data["node"] is None):
-                        self._something_ended.set()
+                    with contextlib.suppress(ValueError):  # events of node packs may be anything
+                        self._heard(Event.model_validate(decoded(message.data)))
         except aiohttp.ClientError:
             return
 
-    async def _entry(self, prompt_id: str) -> dict | None:
-        return (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
+    def _heard(self, event: Event) -> None:
+        if event.type == "progress":
+            step = Step.model_validate(event.data)
+            self.progress(step.value, step.max)
+        if event.type == "status" or (event.type == "executing" and event.data.get("node") is None):
+            self._something_ended.set()
+
+    async def _entry(self, prompt_id: str) -> Entry | None:
+        return (await self._answer(dict[str, Entry], "GET", f"/history/{prompt_id}")).get(prompt_id)
 
     async def _queued(self, prompt_id: str) -> bool:
-        queue = await self._json("GET", "/queue")
-        return any(item[1] == prompt_id for item in queue["queue_running"] + queue["queue_pending"])
+        return (await self._answer(Queue, "GET", "/queue")).has(prompt_id)
 
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **content) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self.session.request(method, f"{self.url}{path}", **content) as answer:
+            async with self.session.request(method, f"{self.url}{path}", allow_redirects=False, **content) as answer:
                 yield answer
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
             raise BatchError(
                 f"{self.address}: expected a running ComfyUI, got {str(error) or type(error).__name__}. Start it, or "
                 f"give another --server, or let this command start one with --comfyui. {AGAIN}"
             ) from error
 
     async def _expect_ok(self, answer: aiohttp.ClientResponse) -> None:
-        if not answer.ok:
+        if 300 <= answer.status < 400:
             raise BatchError(
-                f"{answer.url}: expected an answer of ComfyUI, got status {answer.status} {answer.reason}: "
-                f"{(await answer.text(errors='replace'))[:300].strip() or 'nothing more'}. If something between here "
-                "and ComfyUI asks for a password, give the --server behind it."
+                f"{answer.url}: expected an answer of ComfyUI, got sent on to {answer.headers.get('Location')!r:.200}. "
+                "A workflow goes to nobody but the --server that is named: give the other, if it is yours."
             )
+        if not answer.ok:
+            said = (await self._content(answer)).decode(errors="replace")[:300].strip() or "nothing more"
+            raise BatchError(
+                f"{answer.url}: expected an answer of ComfyUI, got status {answer.status} {answer.reason}: {said}. If "
+                "something between here and ComfyUI asks for a password, give the --server behind it."
+            )
+
+    async def _content(self, answer: aiohttp.ClientResponse) -> bytes:
+        """All of an answer, if it has an end."""
+        content = bytearray()
+        async for chunk in answer.content.iter_chunked(1 << 16):
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise BatchError(f"{answer.url}: expected at most {MOST_BYTES} bytes, got more. Is it a ComfyUI?")
+        return bytes(content)
+
+    async def _answer(self, kind: type[Kind], method: str, path: str, **request: Any) -> Kind:
+        """An answer of a type of `answers`."""
+        return self._of_type(kind, await self._json(method, path, **request), path)
+
+    def _of_type(self, kind: type[Kind], value: Any, path: str) -> Kind:
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place = ".".join(map(str, wrong["loc"])) or "it"
+            raise BatchError(
+                f"{self.address}{path}: expected an answer of ComfyUI, got one in which {place[:120]} is wrong: "
+                f"{wrong['msg']}, got {wrong['input']!r:.80}. Is it a ComfyUI, of a version from 0.3.64 on?"
+            ) from error
 
     async def _json(self, method: str, path: str, refused: tuple[int, ...] = (), **content) -> dict:
         async with self._request(method, path, **content) as answer:
             if answer.status not in refused:
                 await self._expect_ok(answer)
-            text = await answer.text(errors="replace")
+            text = (await self._content(answer)).decode(errors="replace")
         try:
-            decoded = json.loads(text)
+            value = decoded(text)
         except ValueError:
-            decoded = None
-        if not isinstance(decoded, dict):
+            value = None
+        if not isinstance(value, dict):
             raise BatchError(
                 f"{self.address}{path}: expected an answer of ComfyUI, got {text[:80]!r}. Is it a ComfyUI?"
             )
-        return decoded
+        return value
 
 
 @contextlib.asynccontextmanager
@@ -158,11 +201,7 @@ async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
     """A client of the ComfyUI at ``host:port``, or at a URL; ``client_id`` is the name that it gives to a front end."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         host = Host(session, address, client_id)
-        stats = await host._json("GET", "/system_stats")
-        if "system" not in stats:
-            raise BatchError(
-                f"{address}: expected a ComfyUI, got another server: its /system_stats says {stats!r:.80}."
-            )
+        await host._answer(SystemStats, "GET", "/system_stats")
         listening = asyncio.create_task(host.listen())
         try:
             yield host
@@ -170,37 +209,12 @@ async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
             listening.cancel()
 
 
-def succeeded(entry: dict) -> bool:
-    """Whether an entry of the history is of a graph that ran to its end."""
-    return (entry.get("status") or {}).get("status_str") == "success"
-
-
-def seconds(entry: dict) -> float | None:
-    """How long an entry of the history took."""
-    times = {kind: data.get("timestamp") for kind, data in entry["status"]["messages"]}
-    started, ended = times.get("execution_start"), times.get("execution_success")
-    return round((ended - started) / 1000, 3) if started and ended else None
-
-
-def failure(entry: dict) -> str:
+def failure(entry: Entry) -> str:
     """What an entry of the history says went wrong, and what to do."""
-    for kind, data in (entry.get("status") or {}).get("messages", []):
-        if kind == "execution_error":
-            message = data["exception_message"].strip().removesuffix(".")
-            return f"an error. {data['node_type']} (node {data['node_id']}): {message}. {FIX}"
-        if kind == "execution_interrupted":
-            return f"it stopped by hand at {data['node_type']} (node {data['node_id']}). {AGAIN}"
+    if entry.status is not None:
+        if said := entry.status.message("execution_error"):
+            message = said.exception_message.strip().removesuffix(".")
+            return f"an error. {said.node_type} (node {said.node_id}): {message}. {FIX}"
+        if said := entry.status.message("execution_interrupted"):
+            return f"it stopped by hand at {said.node_type} (node {said.node_id}). {AGAIN}"
     return f"an error, and it does not say why. {FIX}"
-
-
-def refusal(answer: dict) -> str:
-    """What ComfyUI says about a graph that it does not take."""
-    nodes = answer.get("node_errors") or {}
-    details = [
-        f"{node['class_type']} (node {node_id}): {error['message']}: {error['details']}"
-        for node_id, node in nodes.items()
-        for error in node["errors"]
-    ]
-    error = answer.get("error", {})
-    general = error if isinstance(error, str) else f"{error.get('message')}: {error.get('details')}".rstrip(": ")
-    return "; ".join(details) or general

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from .errors import BatchError
+from .untrusted import decoded
 
 Graph = dict[str, dict]
 """A workflow in ComfyUI's API format: {node id: {"class_type", "inputs"}}."""
@@ -54,11 +55,13 @@ class Job:
 def read_workflow(path: Path) -> Graph:
     """The workflow of a file. Raises BatchError for anything but API format."""
     try:
-        graph = json.loads(path.read_text(encoding="utf-8"))
+        graph = decoded(path.read_bytes())
     except OSError as error:
         raise BatchError(f"{path}: expected a workflow, and it cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise BatchError(f"{path}: expected a workflow in API format, got a file that is not JSON: {error}.") from error
+        raise BatchError(
+            f"{path}: expected a workflow in API format, got a file that is not JSON, or no graph: {error}."
+        ) from error
     how = "In ComfyUI choose Workflow > Export (API)."
     if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
         raise BatchError(f"{path}: expected a workflow in API format, got one that was saved for the editor. {how}")
@@ -149,7 +152,7 @@ def _values(name: str, text: str, before: object) -> list:
     """The values that a text lists, of the type of the one ``before``: "7" is a text where that is a text."""
     if text.startswith("["):
         try:
-            listed = json.loads(text)
+            listed = decoded(text)
         except ValueError as error:
             raise BatchError(f"--set {name}: expected a JSON list, got {text!r}: {error}.") from error
         if not listed or any(isinstance(value, list | dict) for value in listed):

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import json
 from itertools import zip_longest
 from pathlib import PurePath
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
+from .answers import File, graph_of
 from .errors import BatchError
-from .host import Host, failure, seconds, succeeded
+from .host import Host, failure
 from .plan import Graph, Job
 from .store import Store
+from .untrusted import decoded
+
+MOST_FILES = 10_000
+"""Of one job."""
 
 
 async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
     """Runs what is not done yet. Raises BatchError at the first job that fails; those before it are kept."""
     remaining = [job for job in jobs if store.done(job) is None]
     with tqdm(total=len(jobs), initial=len(jobs) - len(remaining), unit="job") as bar:
-        host.progress = lambda value, most: bar.set_postfix_str(f"step {value} of {most}")
+        host.progress = lambda value, most: bar.set_postfix_str(f"step {value:g} of {most:g}")
         for job, following in zip_longest(remaining, remaining[1:]):
             try:
                 await _submit(host, store, job)
@@ -50,32 +54,35 @@ async def _submit(host: Host, store: Store, job: Job) -> None:
 async def _take(host: Host, store: Store, job: Job) -> None:
     """Waits for a job, fetches its pictures and keeps them."""
     entry = await host.finished(store.prompt_id(job))
-    if not succeeded(entry):
+    if not entry.succeeded:
         raise BatchError(f"job {job.number} ({job}): expected ComfyUI to run it, got {failure(entry)}")
-    saved = saved_files(entry)
-    files = [file for file in saved if PurePath(file["filename"]).suffix.lower() in Image.registered_extensions()]
+    saved = entry.files()
+    files = [file for file in saved if PurePath(file.filename).suffix.lower() in Image.registered_extensions()]
+    if len(files) > MOST_FILES:
+        raise BatchError(
+            f"job {job.number} ({job}): expected at most {MOST_FILES} pictures, got {len(files)}. Let a job make fewer."
+        )
     if not files:
-        came = ", ".join(file["filename"] for file in saved) or "none"
+        came = ", ".join(file.filename for file in saved) or "none"
         raise BatchError(
             f"expected the workflow to save a picture, got {came}. Add a SaveImage node to the workflow; of a video it "
             "saves the frames."
         )
-    ran = entry["prompt"][2]  # not job.graph: ComfyUI converts types and puts new nodes in the place of old ones
+    try:
+        ran, seconds = entry.graph, entry.seconds
+    except ValueError as error:
+        raise BatchError(
+            f"{host.address}/history: expected the graph that ran and its times, got something else ({error}). Is it a "
+            "ComfyUI, of a version from 0.3.64 on?"
+        ) from error
     contents = []
     for file in files:
         content = await host.picture(file)
-        contents.append((content, PurePath(file["filename"]).suffix, _size_of_right_picture(content, file, job, ran)))
-    store.keep(job, contents, seconds(entry))
+        contents.append((content, PurePath(file.filename).suffix, _size_of_right_picture(content, file, job, ran)))
+    store.keep(job, contents, seconds)
 
 
-def saved_files(entry: dict) -> list[dict]:
-    """The pictures that a run saved, or, of a workflow that saves none, those that it previewed."""
-    outputs = sorted(entry["outputs"].items())
-    files = [file for _, output in outputs for file in output.get("images", [])]
-    return [file for file in files if file.get("type") == "output"] or files
-
-
-def _size_of_right_picture(content: bytes, file: dict, job: Job, ran: Graph) -> tuple[int, int]:
+def _size_of_right_picture(content: bytes, file: File, job: Job, ran: Graph) -> tuple[int, int]:
     """The (width, height) of a picture, once it is known to be whole and that of this job.
 
     ComfyUI names its files by counting those in its output folder, and remembers what it has made by these names:
@@ -86,14 +93,14 @@ def _size_of_right_picture(content: bytes, file: dict, job: Job, ran: Graph) -> 
             picture.load()
             metadata = getattr(picture, "text", {}).get("prompt")
             size = picture.size
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # of all kinds, by format; too many pixels and too long texts among them
         raise BatchError(
-            f"job {job.number} ({job}): expected a whole picture as {file['filename']}, got {len(content)} bytes that "
+            f"job {job.number} ({job}): expected a whole picture as {file.filename}, got {len(content)} bytes that "
             f"cannot be read ({error}). Is the disk of the machine that runs ComfyUI full?"
         ) from error
     if (made_by := _graph(metadata)) is not None and not same_graph(made_by, ran):
         raise BatchError(
-            f"job {job.number} ({job}): expected its picture as {file['filename']}, got that of another run: files "
+            f"job {job.number} ({job}): expected its picture as {file.filename}, got that of another run: files "
             "were deleted from ComfyUI's output folder while it ran. Restart ComfyUI and run the same command again: "
             "the pictures that are finished are kept."
         )
@@ -103,9 +110,8 @@ def _size_of_right_picture(content: bytes, file: dict, job: Job, ran: Graph) -> 
 def _graph(metadata: str | None) -> Graph | None:
     """The graph of a picture's metadata; None where another saver than ComfyUI's wrote something else."""
     try:
-        graph = json.loads(metadata or "null")
-        return graph if all({"class_type", "inputs"} <= set(node) for node in graph.values()) else None
-    except (ValueError, AttributeError, TypeError):
+        return graph_of(decoded(metadata or "null"))
+    except ValueError:
         return None
 
 

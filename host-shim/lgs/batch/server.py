@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 from .errors import BatchError
@@ -91,7 +92,7 @@ class Server:
             try:
                 urllib.request.urlopen(f"http://{self.address}/system_stats", timeout=5).close()
                 return
-            except OSError:
+            except (OSError, HTTPException):
                 time.sleep(0.25)
         raise BatchError(f"expected ComfyUI to answer within {START_SECONDS} s, got nothing. {self.log_tail()}")
 

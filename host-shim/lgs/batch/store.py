@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from .errors import BatchError
 from .plan import Job
+from .untrusted import decoded
 
 PARTIAL = ".partial"
 
@@ -61,7 +62,7 @@ class Store:
     def done(self, job: Job) -> Done | None:
         """The job's record, if it is finished and whole."""
         try:
-            record = json.loads((self.folder / "jobs" / f"{job.id}.json").read_text(encoding="utf-8"))
+            record = decoded((self.folder / "jobs" / f"{job.id}.json").read_bytes())
             done = Done(record["seconds"], [Picture(**picture) for picture in record["pictures"]])
             whole = all(_sha256((self.folder / p.file).read_bytes()) == p.sha256 for p in done.pictures)
         except PermissionError as error:
@@ -129,7 +130,7 @@ def _token(folder: Path) -> str:
     if not file.exists():
         Store(folder, "").write(file.name, json.dumps({"format": 1, "token": str(uuid.uuid4())}).encode())
     try:
-        batch = json.loads(file.read_text(encoding="utf-8"))
+        batch = decoded(file.read_bytes())
         return str(uuid.UUID(batch["token"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BatchError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from lgs.batch.errors import BatchError
-from lgs.batch.host import Host, connect, failure, succeeded
+from lgs.batch.host import Host, connect, failure
 
 from .declared import EXAMPLES, complete
 from .editor_format import to_editor
@@ -31,12 +31,12 @@ async def run(host: Host, graph: dict) -> dict[str, list[Image.Image]]:
     prompt = str(uuid.uuid4())
     await host.submit(prompt, graph)
     entry = await host.finished(prompt)
-    if not succeeded(entry):
+    if not entry.succeeded:
         raise BatchError(f"expected ComfyUI to run the workflow, got {failure(entry)}")
     return {
-        node: [Image.open(io.BytesIO(await host.picture(file))) for file in output["images"]]
-        for node, output in entry["outputs"].items()
-        if "images" in output
+        node: [Image.open(io.BytesIO(await host.picture(file))) for file in output.images]
+        for node, output in entry.outputs.items()
+        if output.images
     }
 
 

@@ -2,21 +2,23 @@
 
 import json
 
-from lgs.batch.run import _graph, same_graph, saved_files
+from lgs.batch.answers import Entry
+from lgs.batch.run import _graph, same_graph
 
 GRAPH = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "a"}}}
 
 
-def entry(**outputs: dict) -> dict:
-    return {"outputs": outputs}
+def files(**outputs: dict) -> list[str]:
+    entry = Entry.model_validate({"prompt": [0, "id", GRAPH], "outputs": outputs})
+    return [file.filename for file in entry.files()]
 
 
 def test_previews_count_where_nothing_is_saved():
     saved = {"filename": "a.png", "type": "output"}
     shown = {"filename": "b.png", "type": "temp"}
-    assert saved_files(entry(one={"images": [saved]}, two={"images": [shown]})) == [saved]
-    assert saved_files(entry(two={"images": [shown]}, three={"text": ["no picture"]})) == [shown]
-    assert saved_files(entry(three={"text": ["no picture"]})) == []
+    assert files(one={"images": [saved]}, two={"images": [shown]}) == ["a.png"]
+    assert files(two={"images": [shown]}, three={"text": ["no picture"]}) == ["b.png"]
+    assert files(three={"text": ["no picture"]}) == []
 
 
 def test_a_graph_is_the_same_whatever_comfyui_notes_beside_it():
