@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .record import Record
 
-WIDTH, HEIGHT = 1200, 960
+WIDTH, HEIGHT, HEADING = 1200, 960, 36
 FINE = 2
 """Everything is drawn this many times as large, so that lines are smooth."""
 
@@ -62,18 +62,26 @@ class Panel(NamedTuple):
     """Counts: no ticks between whole numbers."""
 
 
-def picture(record: Record) -> Image.Image:
-    """Up to six diagrams over the steps, of what the run had: RGB, ``WIDTH`` by ``HEIGHT``."""
+def picture(record: Record, heading: str = "") -> Image.Image:
+    """Up to six diagrams over the steps, of what the run had: RGB, ``WIDTH`` by ``HEIGHT``.
+
+    ``heading`` stands above them all: what has to be known before they are looked at.
+    """
     record.expect_steps()
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     draw = ImageDraw.Draw(image)
     panels = panels_of(record)
+    top = 0
+    if heading:
+        top = HEADING * FINE
+        draw.rectangle((0, 0, image.width, top), ORANGE)
+        draw.text((image.width // 2, top // 2), heading, INK, _font(16 * FINE), anchor="mm")
     columns = 2
     rows = math.ceil(len(panels) / columns)
+    width, height = image.width // columns, (image.height - top) // rows
     for index, panel in enumerate(panels):
         row, column = divmod(index, columns)
-        corner = (column * WIDTH * FINE // columns, row * HEIGHT * FINE // rows)
-        _Drawing(draw, corner, (WIDTH * FINE // columns, HEIGHT * FINE // rows), record).panel(panel)
+        _Drawing(draw, (column * width, top + row * height), (width, height), record).panel(panel)
     return image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 

@@ -19,6 +19,9 @@ SMALL_ERROR, LARGE_ERROR = 0.005, 0.2
 FREE = 4
 """What the free extra vector divides that error by, about: see the table of it in tests/evidence/README.md."""
 
+DIFFERENT = 0.25
+"""Relative difference of times that is more than chance."""
+
 NEGATIVE = -0.05
 """A Ritz value below this is more than rounding: the largest of an exact model are about 1."""
 
@@ -29,7 +32,7 @@ def table(record: Record) -> str:
     steps = record.steps
     about = "".join(f", {name} {value}" for name, value in record.about.items())
     lines = [
-        f"{_count(len(steps), 'step')}, {_count(record.model_evaluations, 'model evaluation')}, "
+        f"{_count(len(steps), 'step')}, {_count(record.model_evaluations, 'model evaluation')}{_as_plain(record)}, "
         f"{record.seconds:.3g} s, batch of {record.batch}{about}",
         "",
         "step    sigma  evaluations  products   Ritz values from      to     error  covariance  seconds",
@@ -53,6 +56,19 @@ def table(record: Record) -> str:
     if any(step.jvp == "forward" and step.jvps for step in steps):
         lines.append("An evaluation in forward mode gives a product as well, and takes three to six times as long.")
     return "\n".join(lines)
+
+
+def _as_plain(record: Record) -> str:
+    """In the time of how many plain evaluations, where that is another number: one in forward mode takes as long as
+    several."""
+    without = [step for step in record.steps if not step.jvps]
+    plain = [step.seconds / step.model_evaluations for step in without if step.model_evaluations]
+    if not plain or all(step.jvp != "forward" for step in record.steps if step.jvps):
+        return ""
+    usual = [record.usual_seconds(step) for step in record.steps]
+    as_many = round(math.fsum(usual) / max(median(plain), 1e-9))
+    apart = abs(as_many - record.model_evaluations) / record.model_evaluations
+    return f" in the time of {as_many} plain ones" if apart > DIFFERENT else ""
 
 
 def advice(record: Record) -> list[str]:

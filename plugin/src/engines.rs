@@ -115,20 +115,27 @@ fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<Engi
     if let Some(build) = engines.engines.iter().filter(fits_torch).find(|build| here(build)) {
         return Ok(build.clone());
     }
-    let built: Vec<String> = engines
-        .engines
-        .iter()
-        .filter_map(|build| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?)))
-        .collect();
-    let built = match built.is_empty() {
-        true => "none".to_owned(),
-        false => built.join(", "),
+    let built = |which: &dyn Fn(&&EngineBuild) -> bool| -> Vec<String> {
+        let of = |build: &EngineBuild| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?));
+        engines.engines.iter().filter(which).filter_map(of).collect()
+    };
+    let all = match &built(&|_| true)[..] {
+        [] => "none".to_owned(),
+        built => built.join(", "),
+    };
+    let what_to_do = match built(&|build| here(build)).is_empty() {
+        true => "Build one on this system".to_owned(),
+        false => {
+            let torches: Vec<&str> =
+                engines.engines.iter().filter(|build| here(build)).map(|build| &build.torch[..]).collect();
+            format!("Install torch {} in the host's environment", torches.join(" or "))
+        }
     };
     Err(Error::new(
         Status::Engine,
         format!(
-            "no engine for torch {torch} on {PLATFORM}. Engines in {}: {built}. Install one of these torch releases, \
-             or build an engine for torch {torch}: see \"An engine for another PyTorch\" in the README",
+            "no engine for torch {torch} on {PLATFORM}, which is what runs here; {} has: {all}. {what_to_do}: see \"An \
+             engine for another PyTorch\" in README.md",
             manifest.display()
         ),
     ))

@@ -16,9 +16,11 @@ import torch
 
 import lgs
 from lgs import _ffi
+from lgs._ffi import liblgs
 from lgs._ffi.engine import Engine
 
 BIN = _ffi.HOME / "bin"
+SECTION = 'see "An engine for another PyTorch" in README.md'
 RELEASE = ".".join(torch.__version__.split(".")[:2])
 
 
@@ -142,23 +144,61 @@ def test_no_engine_for_this_torch(tmp_path):
     platform = this_build()["platform"]
     refused(
         file,
-        f"no engine for torch {RELEASE} on {platform}",
-        f"torch 2.9 on {platform}",
-        f"torch 2.7 on {platform}",
-        str(file),
-        f"build an engine for torch {RELEASE}",
-        "README",
+        f"no engine for torch {RELEASE} on {platform}, which is what runs here",
+        f"{file} has: torch 2.9 on {platform}, torch 2.7 on {platform}",
+        "Install torch 2.9 or 2.7 in the host's environment",
+        SECTION,
     )
 
 
 def test_no_engine_at_all(tmp_path):
-    refused(write(tmp_path, {"format": 1, "engines": []}), f"no engine for torch {RELEASE}", "none", "README")
+    refused(
+        write(tmp_path, {"format": 1, "engines": []}),
+        f"no engine for torch {RELEASE}",
+        "has: none",
+        "Build one",
+        SECTION,
+    )
 
 
 def test_an_engine_for_another_platform_only(tmp_path):
     other = "windows-x86_64" if this_build()["platform"] != "windows-x86_64" else "linux-x86_64"
     file = manifest(tmp_path, platform=other)
-    refused(file, f"no engine for torch {RELEASE} on", f"torch {RELEASE} on {other}", "README")
+    refused(
+        file, f"no engine for torch {RELEASE} on", f"torch {RELEASE} on {other}", "Build one on this system", SECTION
+    )
+    # The section that is named is there, in the pack's own README and in that of the source.
+    title = SECTION.split('"')[1]
+    assert f"## {title}\n" in (_ffi.HOME / "README.md").read_text(encoding="utf-8")
+    assert title in (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("platform", "engines", "words"),
+    [
+        (None, True, "Unpack the whole plugin folder again"),
+        ("plan9-pdp11", True, "Build it on this system: see"),
+        (None, False, "is built for nothing. Unpack"),
+    ],
+)
+def test_the_library_is_missing(platform, engines, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(liblgs, "HOME", tmp_path)
+    (tmp_path / "bin").mkdir()
+    if engines:
+        manifest(tmp_path / "bin")
+    platform = platform or liblgs.platform_name()
+    monkeypatch.setattr(liblgs, "platform_name", lambda: platform)
+    with pytest.raises(lgs.EngineError) as raised:
+        liblgs.Library(tmp_path / "bin" / "liblgs.so")
+    message = str(raised.value)
+    assert f"This is torch {torch.__version__} on {platform}, and the folder is built for" in message
+    assert words in message, message
+    if engines:
+        assert f"torch {RELEASE} on {this_build()['platform']}" in message
+
+
+def test_this_system_has_the_manifest_s_name():
+    assert liblgs.platform_name() == this_build()["platform"]
 
 
 def test_the_loaded_torch_counts_for_more_than_the_stated_one():

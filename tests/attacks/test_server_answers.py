@@ -231,7 +231,16 @@ def test_a_redirect_is_not_followed(path, status, tmp_path):
 
 
 def test_a_websocket_that_says_nonsense(tmp_path):
-    said = ["{", "[1]", "[" * 100_000, '{"type": 3}', '{"type": "progress", "data": {"value": "x", "max": []}}', "{}"]
+    far = '{"type": "progress", "data": {"value": Infinity, "max": 1}}'
+    said = [
+        "{",
+        far,
+        "[1]",
+        "[" * 100_000,
+        '{"type": 3}',
+        '{"type": "progress", "data": {"value": "x", "max": []}}',
+        "{}",
+    ]
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

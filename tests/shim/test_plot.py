@@ -24,6 +24,15 @@ def test_the_picture_shows_bars_lines_and_bands():
         ]
 
 
+def test_a_heading_stands_above_all():
+    record = recorded({"lanczos_steps": 1})
+    plain, headed = plot.picture(record), plot.picture(record, "Of another run, seed 7")
+    assert headed.size == plain.size
+    orange = tuple(int(plot.ORANGE[i : i + 2], 16) for i in (1, 3, 5))
+    assert headed.getpixel((3, 3)) == headed.getpixel((plot.WIDTH - 3, plot.HEADING - 3)) == orange
+    assert plain.getpixel((3, 3)) == headed.getpixel((3, plot.HEADING + 3)) == (255, 255, 255)
+
+
 def test_what_a_run_did_not_have_is_not_drawn():
     titles = lambda **options: [panel.title for panel in plot.panels_of(recorded(options))]  # noqa: E731
     secant, lanczos = titles(solver="secant"), titles(lanczos_steps=1)

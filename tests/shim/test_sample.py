@@ -1,5 +1,6 @@
 """`lgs.sample`: whole trajectories, against closed forms and against other samplers' formulas."""
 
+import logging
 import math
 
 import pytest
@@ -266,3 +267,13 @@ def test_restarts_keep_the_law(process, options):
 def test_a_flipped_schedule_is_told_that_it_is_not_supported():
     with pytest.raises(lgs.InvalidArgument, match="unsampling, a flipped schedule"):
         lgs.sample(lambda x, sigma: 0.5 * x, torch.randn(2, 8), [0.0, 0.5, 2.0, 8.0])
+
+
+def test_a_covariance_between_crossed_levels_is_told_to_be_nowhere(caplog):
+    caplog.set_level(logging.WARNING, "lgs")
+    x = torch.ones(1, 4)
+    levels = {"covariance_min_sigma": 20.0, "covariance_max_sigma": 10.0}
+    for options in (levels, levels | {"covariance": "isotropic"}, {"covariance_min_sigma": 10.0}):
+        lgs.sample(lambda x, sigma: x / 2, x, [30.0, 15.0, 0.0], options | {"jvp": "finite-difference"})
+    [message] = [record.getMessage() for record in caplog.records]
+    assert "used at no noise level: covariance_min_sigma, 20, is above covariance_max_sigma, 10" in message

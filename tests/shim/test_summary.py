@@ -44,6 +44,19 @@ def test_in_forward_mode_it_is_time_that_counts():
     assert [one.for_products for one in record.steps] == [1, 1, 1, 0]
 
 
+def test_evaluations_that_take_longer_are_told_in_plain_ones():
+    """In forward mode one gives a product too; the first step's time has the loading of the model in it."""
+    steps = [step(8, 0.5), step(4, 0.4), step(2, 0.3), step(1, 0.0, ritz=(), evaluations=1)]
+    steps = [dataclasses.replace(one, jvp="forward", model_evaluations=1, jvps=min(one.jvps, 1)) for one in steps]
+
+    def heading(*seconds: float) -> str:
+        timed = (dataclasses.replace(one, seconds=took) for one, took in zip(steps, seconds, strict=True))
+        return summary.table(record_of(*timed)).splitlines()[0]
+
+    assert heading(60.0, 0.5, 0.5, 0.1).startswith("4 steps, 4 model evaluations in the time of 16 plain ones, ")
+    assert heading(60.0, 0.11, 0.11, 0.1).startswith("4 steps, 4 model evaluations, ")
+
+
 def test_a_flow_s_threshold_is_in_the_setting_s_unit():
     """sigma / (1 - sigma)."""
     record = record_of(step(0.9, 0.5), step(0.8, 0.46), step(0.3, 0.03), step(0.1, 0.01))

@@ -10,14 +10,15 @@ from comfy.model_management import intermediate_device
 from comfy.sample import fix_empty_latent_channels
 from comfy.samplers import KSAMPLER, CFGGuider
 from comfy.sd import VAE
-from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from .. import lgs
 from ..host.forward_process import noise_scale
 from ..host.guided_model import denoiser, model_of, noise_sampler, refuse_reused_answers, with_model
 from .colour_map import colours
+from .progress import EvaluationBar
 from .schema import node_schema
 
 PARTS = (-2.0, 0.0, 2.0)
@@ -103,31 +104,38 @@ def sample_posterior(
     extra_args = {} if extra_args is None else extra_args
     refuse_reused_answers(extra_args, "LGS Covariance", "Take the model from before that node.")
     base_model = model.inner_model.inner_model
-    denoise, sigma = denoiser(model, extra_args), float(sigmas[0])
+    batch, posterior_mean, sigma = len(x), denoiser(model, extra_args), float(sigmas[0])
     scale, draw_noise = noise_scale(base_model.model_sampling), noise_sampler(x, extra_args.get("seed"))
     # Where a mask lets nothing change, x_0 is known: J is 0 there, and all of the noise the error of a few
     # Lanczos steps.
     mask = extra_args.get("denoise_mask")
     undecided = 1.0 if mask is None else (mask > 0).to(x.dtype)
-    bar = ProgressBar(draws + 1)
 
-    options = with_model(lgs.Options(lanczos_steps=max(lanczos_steps, PRODUCTS * components)), base_model)
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = posterior_mean(x, sigma)
+        bar.evaluated(len(x) // batch)
+        return denoised
+
+    products = max(lanczos_steps, PRODUCTS * components)
+    options = with_model(lgs.Options(lanczos_steps=products), base_model)
     z = draw_noise(sigma, 0.0) * undecided
-    mean, variances, directions = lgs.principal_components(denoise, x, sigma, z, options, model=model_of(model))
-    kept["mean"].append(mean)
-    for k in range(components):
-        length = scale * variances[:, k].sqrt()
-        kept["components"].append(length.reshape(-1, *[1] * (x.ndim - 1)) * directions[:, k])
-    bar.update(1)
+    expected = [1 + products] + [1 + lanczos_steps] * draws
+    with tqdm(total=sum(expected), unit="evaluation", disable=disable) as console:
+        bar = EvaluationBar(expected, console)
+        mean, variances, directions = lgs.principal_components(denoise, x, sigma, z, options, model=model_of(model))
+        kept["mean"].append(mean)
+        for k in range(components):
+            length = scale * variances[:, k].sqrt()
+            kept["components"].append(length.reshape(-1, *[1] * (x.ndim - 1)) * directions[:, k])
+        bar.part_done()
 
-    options = options._with(lanczos_steps=lanczos_steps)
-    for _ in range(draws):
-        # A step to sigma 0 without the mean: the square root of the posterior covariance of x_0 itself.
-        z = draw_noise(sigma, 0.0) * undecided
-        kept["drawn"].append(
-            mean + scale * lgs.reverse_noise(denoise, x, sigma, 0.0, z, options, model=model_of(model))
-        )
-        bar.update(1)
+        options = options._with(lanczos_steps=lanczos_steps)
+        for _ in range(draws):
+            # A step to sigma 0 without the mean: the square root of the posterior covariance of x_0 itself.
+            z = draw_noise(sigma, 0.0) * undecided
+            noise = lgs.reverse_noise(denoise, x, sigma, 0.0, z, options, model=model_of(model))
+            kept["drawn"].append(mean + scale * noise)
+            bar.part_done()
     return mean
 
 

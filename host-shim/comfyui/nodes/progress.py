@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from comfy.utils import ProgressBar
 from tqdm import tqdm
@@ -13,9 +14,10 @@ from ..lgs import Options
 class EvaluationProgress:
     """Counts steps, with the part of the step in hand as their fraction: 3.25 of 10.
 
-    A step is taken to have as many evaluations as the one before, the first as many as the options
-    ask for. ``step_done`` is ComfyUI's own callback of a step, which moves its bar to the whole number
-    and shows the preview; there is no bar of ComfyUI's without one. ``skipped`` steps came before, at no evaluation.
+    A step is taken to have as many products as the one before, the first as many as the options ask for, each at what
+    it costs in the way that was chosen; while ways are tried, in the first step, there are more. ``step_done`` is
+    ComfyUI's own callback of a step, which moves its bar to the whole number and shows the preview; there is no bar of
+    ComfyUI's without one. ``skipped`` steps came before, at no evaluation.
     """
 
     def __init__(
@@ -25,7 +27,7 @@ class EvaluationProgress:
         # The hook behind it is that of the node which is running, as for the bar of ComfyUI's callback.
         self._bar = None if step_done is None else ProgressBar(skipped + steps)
         self._skipped = skipped
-        self._step, self._evaluations, self._expected = 0, 0, 1 + options.products
+        self._step, self._evaluations, self._expected, self._products = 0, 0, 1 + options.products, 0
 
     def evaluated(self, points: int) -> None:
         """The model was evaluated at so many points."""
@@ -43,4 +45,38 @@ class EvaluationProgress:
             self._step_done(step)
         self._console.set_postfix_str("", refresh=False)
         self._console.update(step["i"] + 1 - self._console.n)
-        self._step, self._expected, self._evaluations = step["i"] + 1, self._evaluations, 0
+        products, self._products = step["jvps"] - self._products, step["jvps"]
+        self._step, self._evaluations, self._expected = step["i"] + 1, 0, evaluations_of(step["jvp"], products)
+
+
+class EvaluationBar:
+    """Counts the evaluations of parts that are expected to have so many each."""
+
+    def __init__(self, expected: Sequence[int], console: tqdm):
+        self._ends = list(accumulate(expected))
+        self._console, self._bar = console, ProgressBar(self._ends[-1])
+        self._part = self._done = 0
+
+    def evaluated(self, points: int) -> None:
+        # Where a part has more than expected the bar waits before its end.
+        self._show(min(self._done + points, self._ends[self._part] - 1))
+
+    def part_done(self) -> None:
+        self._show(self._ends[self._part])
+        self._part += 1
+
+    def _show(self, done: int) -> None:
+        self._console.update(done - self._console.n)
+        self._bar.update_absolute(done)
+        self._done = done
+
+
+def evaluations_of(jvp: str, products: int) -> int:
+    """Of a step with so many products: forward mode gives D(x) with the first of them."""
+    match jvp:
+        case "forward":
+            return max(1, products)
+        case "central-difference":
+            return 1 + 2 * products
+        case _:
+            return 1 + products

@@ -16,6 +16,7 @@ ANOTHER = (
     f"The connected latent is not what this LGS Sampler made in its last {KEPT} runs, or was changed since. This is "
     "the sampler's last run:\n"
 )
+ANOTHER_SHOWN = "Not of the connected latent: this is the sampler's last run, seed {seed}"
 
 
 class LGSReport(io.ComfyNode):
@@ -41,5 +42,6 @@ class LGSReport(io.ComfyNode):
         run = run_of(runs, latent["samples"])
         record = (run or runs[-1]).record
         text = ("" if run else ANOTHER) + summary.table(record)
-        image = torch.from_numpy(numpy.asarray(plot.picture(record), dtype=numpy.float32) / 255)[None]
+        heading = "" if run else ANOTHER_SHOWN.format(seed=record.about.get("seed"))
+        image = torch.from_numpy(numpy.asarray(plot.picture(record, heading), dtype=numpy.float32) / 255)[None]
         return io.NodeOutput(image, text, ui=ui.PreviewImage(image, cls=cls))

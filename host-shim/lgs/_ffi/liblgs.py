@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+import platform
 import sys
 from ctypes import POINTER, byref, c_uint32, c_void_p
 from functools import cache, cached_property
 from pathlib import Path
+
+import torch
 
 from ..errors import EngineError, error_for
 from .header import ABI_VERSION, Api
@@ -22,16 +25,13 @@ class Library:
 
     def __init__(self, file: Path):
         if not file.is_file():
-            raise EngineError(
-                f"{file}: expected the native library of LGS for this platform, found no such file. Unpack the whole "
-                "plugin folder again, or run `make build` in its source."
-            )
+            raise EngineError(f"{file}: expected the native library of LGS, found no such file. {_what_runs_here()}")
         try:
             get_api = ctypes.CDLL(str(file)).lgs_get_api
         except (OSError, AttributeError) as problem:
             raise EngineError(
-                f"{file}: expected the native library of LGS for this platform, got a file that cannot be loaded "
-                f"({problem}). Unpack the whole plugin folder again, or run `make build` in its source."
+                f"{file}: expected the native library of LGS, got a file that cannot be loaded ({problem}). "
+                f"{_what_runs_here()}"
             ) from problem
         get_api.restype = POINTER(Api)
         get_api.argtypes = [c_uint32]
@@ -74,6 +74,30 @@ class Library:
             return ctypes.string_at(out.value).decode()
         finally:
             self.api.string_delete(out)
+
+
+def platform_name() -> str:
+    """This system, as engine manifests call it."""
+    system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    return f"{system}-{machine}"
+
+
+def _what_runs_here() -> str:
+    """What this system and torch are, what the folder is built for, and what to do."""
+    try:
+        engines = json.loads((HOME / "bin" / "engines.json").read_text(encoding="utf-8"))["engines"]
+        built = {(str(engine["torch"]), str(engine["platform"])) for engine in engines}
+    except (OSError, ValueError, KeyError, TypeError):
+        built = set()
+    listed = ", ".join(f"torch {release} on {system}" for release, system in sorted(built)) or "nothing"
+    here = any(system == platform_name() for _, system in built)
+    what_to_do = (
+        "Unpack the whole plugin folder again."
+        if here or not built
+        else 'Build it on this system: see "An engine for another PyTorch" in README.md.'
+    )
+    return f"This is torch {torch.__version__} on {platform_name()}, and the folder is built for {listed}. {what_to_do}"
 
 
 @cache

@@ -160,8 +160,8 @@ class Event(Answer):
 class Step(Answer):
     """That the running node has reached."""
 
-    value: float
-    max: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    max: Annotated[float, Field(allow_inf_nan=False)]
 
 
 _GRAPH = TypeAdapter(dict[str, Node])

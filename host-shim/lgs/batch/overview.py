@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,6 +13,8 @@ from .plan import Axis, Job
 from .store import Done, Store
 
 TABLE, SHEET = "pictures.csv", "contact-sheet.png"
+BEFORE, AFTER = ("job", "file"), ("picture_width", "picture_height", "seconds", "sha256")
+"""Columns of the table beside the settings."""
 SHEET_SIDE = 8192
 """Pixels. Smaller cells for more pictures keep the sheet near this."""
 CELL, SMALLEST_CELL = 256, 32
@@ -22,24 +25,43 @@ MOST_COLUMNS = 12
 def write_overview(store: Store, axes: list[Axis], jobs: list[Job]) -> int:
     """Writes the table and the contact sheet of the jobs, all of which are done; gives the number of pictures."""
     done = [(job, found) for job in jobs if (found := store.done(job))]
-    store.write(TABLE, table(axes, done).encode("utf-8"))
+    store.write(TABLE, table(axes, done, _kept_rows(store)).encode("utf-8"))
     sheet = io.BytesIO()
     contact_sheet(store, axes, done).save(sheet, "PNG")
     store.write(SHEET, sheet.getvalue())
     return sum(len(found.pictures) for _, found in done)
 
 
-def table(axes: list[Axis], done: list[tuple[Job, Done]]) -> str:
-    """One row for each picture, as CSV: its file, its settings, its size, the seconds that its job took."""
-    text = io.StringIO()
+def table(axes: list[Axis], done: list[tuple[Job, Done]], earlier: Iterable[dict[str, str]] = ()) -> str:
+    """One row for each picture, as CSV: its file, its settings, its size, the seconds that its job took.
+
+    ``earlier`` rows, of other grids in the same folder, stay above, with columns of their own.
+    """
+    made = {p.file for _, found in done for p in found.pictures}
+    rows: list[dict] = [row for row in earlier if row["file"] not in made]
     labels = [axis.label for axis in axes]
-    writer = csv.writer(text)
-    writer.writerow(["job", "file", *labels, "picture_width", "picture_height", "seconds", "sha256"])
+    others = [name for row in rows for name in row if name not in (*BEFORE, *labels, *AFTER)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*BEFORE, *labels, *dict.fromkeys(others), *AFTER])
     for job, found in done:
         for p in found.pictures:
-            values = (job.settings[label] for label in labels)
-            writer.writerow([job.number, p.file, *values, p.width, p.height, found.seconds, p.sha256])
+            values = {label: job.settings[label] for label in labels}
+            about = [job.number, p.file, p.width, p.height, found.seconds, p.sha256]
+            rows.append(values | dict(zip((*BEFORE, *AFTER), about, strict=True)))
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def _kept_rows(store: Store) -> list[dict[str, str]]:
+    """Of the table that is there, those whose pictures are."""
+    try:
+        with (store.folder / TABLE).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, restkey="", restval=""))
+    except (OSError, ValueError, csv.Error):
+        return []
+    rows = [{name: value for name, value in row.items() if name} for row in rows]
+    return [row for row in rows if row.get("file") and (store.folder / row["file"]).is_file()]
 
 
 def contact_sheet(store: Store, axes: list[Axis], done: list[tuple[Job, Done]]) -> Image.Image:

@@ -19,6 +19,8 @@ Graph = dict[str, dict]
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 MOST_JOBS = 1_000_000
+LONGEST_NAME = 120
+"""Characters of settings in the name of a file: file systems end at 255 bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Job:
         """Follows from the graph alone, so the same workflow and settings are the same job in any run."""
         canonical = json.dumps(self.graph, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+    @property
+    def name(self) -> str:
+        """For file names: the settings, and as much of the id as keeps jobs apart whose settings read alike."""
+        settings = "_".join(f"{label}={value}" for label, value in self.settings.items())
+        readable = re.sub(r"[^\w.=+-]+", "-", settings)[:LONGEST_NAME]
+        return f"{readable}_{self.id[:8]}" if readable else self.id
 
     def __str__(self) -> str:
         return ", ".join(f"{label} = {value}" for label, value in self.settings.items()) or "the workflow as it is"
@@ -132,10 +141,11 @@ def _find(graph: Graph, schemas: dict[str, dict], name: str) -> tuple[str, str]:
         found = [(node, input_part) for node in nodes if input_part in known[node]]
     if not found:
         every = sorted({entry for inputs in known.values() for entry in inputs})
-        near = difflib.get_close_matches(input_part if dot else name, every, n=3) or every
+        near = difflib.get_close_matches(input_part if dot else name, every, n=3)
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
         raise BatchError(
-            f"--set {name}: expected an input of a node of the workflow, got a name that none has. "
-            f"ComfyUI would ignore it silently. There is {', '.join(near)}."
+            f"--set {name}: expected an input of a node of the workflow, got a name that none has; ComfyUI would "
+            f"ignore it silently. {meant}The inputs are {', '.join(every)}."
         )
     if len(found) > 1:
         ways = ", ".join(f"{node}.{entry} ({graph[node]['class_type']})" for node, entry in found)

@@ -26,7 +26,7 @@ async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
     """Runs what is not done yet. Raises BatchError at the first job that fails; those before it are kept."""
     remaining = [job for job in jobs if store.done(job) is None]
     with tqdm(total=len(jobs), initial=len(jobs) - len(remaining), unit="job") as bar:
-        host.progress = lambda value, most: bar.set_postfix_str(f"step {value:g} of {most:g}")
+        host.progress = lambda value, most: bar.set_postfix_str(f"step {int(value)} of {int(most)}")
         for job, following in zip_longest(remaining, remaining[1:]):
             try:
                 await _submit(host, store, job)

@@ -1,7 +1,7 @@
 """The folder of the results: what is in it is whole, whatever was killed and when.
 
     batch.json             says that this folder is one, and which
-    pictures/JOB.png       the bytes that ComfyUI wrote (JOB-2.png and so on where a job makes several)
+    pictures/NAME.png      the bytes that ComfyUI wrote, by the job's settings (NAME-2.png where a job makes several)
     jobs/JOB.json          written last: the job's settings, its pictures and their SHA-256
 
 A job is done when its record is there and its pictures have the bytes that the record says. Every file is
@@ -75,7 +75,7 @@ class Store:
         """Writes a job's pictures, given as (bytes, suffix, (width, height)), then its record."""
         pictures = []
         for number, (content, suffix, (width, height)) in enumerate(contents, start=1):
-            file = f"pictures/{job.id}{f'-{number}' if number > 1 else ''}{suffix}"
+            file = f"pictures/{job.name}{f'-{number}' if number > 1 else ''}{suffix}"
             self.write(file, content)
             pictures.append(Picture(file, width, height, _sha256(content)))
         record = {"settings": job.settings, "seconds": seconds, "pictures": [dataclasses.asdict(p) for p in pictures]}

@@ -9,7 +9,7 @@ use crate::{
     host::{Host, Progress},
     layout::Layout,
     model::{Evaluator, Plan},
-    options::{Covariance, Options},
+    options::{self, covariance_range, Covariance, Options},
     process::{forward_draw, Process, ReverseStep},
     solver::{solver, History, Outcome, Past, Solver, Step},
 };
@@ -22,6 +22,15 @@ const USELESS: f64 = 1.0;
 /// A last σ of 0 gives D(x) of the step before, as every k-diffusion sampler does. Where σ rises, x is drawn from the
 /// forward process (restart sampling, arXiv 2306.14878), at no evaluation.
 pub fn sample<H: Host + ?Sized>(host: &mut H, options: &Options, x: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
+    let draws = options.solver == options::Solver::Ancestral && options.covariance != Covariance::Isotropic;
+    if draws && covariance_range(options).is_empty() {
+        log::warn!(
+            "the covariance is used at no noise level: covariance_min_sigma, {}, is above covariance_max_sigma, {}; \
+             lower the one or raise the other",
+            options.covariance_min_sigma,
+            options.covariance_max_sigma
+        );
+    }
     sample_with(host, solver(options).as_mut(), options, x, sigmas)
 }
 

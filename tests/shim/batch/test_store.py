@@ -31,10 +31,10 @@ def test_a_job_that_is_kept_is_done(folder: Path):
         assert store.done(Job(1, {}, {})) is None
 
 
-@pytest.mark.parametrize("file", ["pictures/{id}.png", "pictures/{id}-2.png", "jobs/{id}.json"])
+@pytest.mark.parametrize("file", ["pictures/{name}.png", "pictures/{name}-2.png", "jobs/{id}.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "changed"])
 def test_a_damaged_job_is_not_done(folder: Path, file: str, damage: str):
-    path = folder / file.format(id=JOB.id)
+    path = folder / file.format(id=JOB.id, name=JOB.name)
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
