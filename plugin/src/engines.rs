@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::{Error, Result, Status},
     files, logger,
-    manifest::{EngineBuild, Engines, ENGINES_FORMAT, PLATFORM},
+    manifest::{EngineBuild, Engines, PLATFORM},
     torch::TorchRelease,
 };
 
@@ -100,13 +100,7 @@ fn read(manifest: &Path) -> Result<Engines> {
             "the engine manifest cannot be read ({error}); unpack the whole plugin folder again, or run `make build`"
         ))
     })?;
-    let engines: Engines = serde_json::from_str(&text).map_err(|error| {
-        wrong(format!("expected an engine manifest, got something else: {error}; unpack the whole plugin folder again, or run `make build`"))
-    })?;
-    if engines.format != ENGINES_FORMAT {
-        return Err(wrong(format!("expected format {ENGINES_FORMAT}, got {}", engines.format)));
-    }
-    Ok(engines)
+    Engines::parse(&text).map_err(wrong)
 }
 
 fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<EngineBuild> {

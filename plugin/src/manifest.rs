@@ -78,6 +78,22 @@ pub struct Engines {
     pub engines: Vec<EngineBuild>,
 }
 
+impl Engines {
+    /// From the text of an `engines.json`; else what is wrong with it, and what to do.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let engines: Self = serde_json::from_str(text).map_err(|error| {
+            format!(
+                "expected an engine manifest, got something else: {error}; unpack the whole plugin folder again, or run \
+                 `make build`"
+            )
+        })?;
+        match engines.format {
+            ENGINES_FORMAT => Ok(engines),
+            other => Err(format!("expected format {ENGINES_FORMAT}, got {other}")),
+        }
+    }
+}
+
 /// An engine that was built, or (without a file) one that can be.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

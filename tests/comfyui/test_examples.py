@@ -132,7 +132,7 @@ def test_samplers_side_by_side(comfy: Client, pack: Path):
     dpmpp, dpmpp_sde, lgs = beside.split(32, dim=2)
     assert torch.equal(lgs, alone)
     for one, other in ((dpmpp, dpmpp_sde), (dpmpp_sde, lgs), (dpmpp, lgs)):
-        assert (one - other).abs().mean() > 1
+        assert (one - other).abs().mean() > 0.5
 
 
 def test_starts_side_by_side(comfy: Client, server: ComfyServer, pack: Path):

@@ -11,7 +11,6 @@ without a licence.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -25,7 +24,7 @@ import lgs
 from evidence.models.classifier import CLASSIFIERS, load_classifier
 from evidence.models.data import DATA_SETS
 from evidence.models.distance import features_of, frechet_distance
-from evidence.models.in_precision import InPrecision
+from evidence.models.in_precision import InPrecision, Rounded
 from lgs.starts import MixturePrior
 
 from .run import digest
@@ -180,7 +179,7 @@ def _in(network: torch.nn.Module, precision: str) -> torch.nn.Module:
 
 @functools.cache
 def _converted(network: torch.nn.Module, precision: str) -> torch.nn.Module:
-    return copy.deepcopy(network).to(getattr(torch, precision))
+    return Rounded(network, getattr(torch, precision))
 
 
 @torch.no_grad()

@@ -326,7 +326,8 @@ def _half(numbers: Numbers) -> list[Table]:
             told = (of_groups(groups) for groups in (single, half, differences))
             rows.append((title(numbers, row["bed"], measure), str(row["budget"]), *told))
     head = ("data", "evaluations", "float32", HALF["precision"], "difference, from the same noise")
-    return [Table(f"{SECANT.name}: model and latents in half precision", head, rows)] if rows else []
+    caption = f"{SECANT.name}: model and latents in half precision, rounded after each operation"
+    return [Table(caption, head, rows)] if rows else []
 
 
 def _tried(numbers: Numbers, bed: str) -> Table:

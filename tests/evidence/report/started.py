@@ -48,7 +48,8 @@ def measured_group(
     steps = steps_within(solver, budget)
     begun = _begun(of, start, steps, group, precision, guidance)
     denoiser = functools.partial(of.denoiser, precision=precision, guidance=guidance)
-    samples, taken = _drawn(of, begun, labels, noise, steps, solver, denoiser, sigma_min, group)
+    latents = getattr(torch, precision)
+    samples, taken = _drawn(of, begun, labels, noise, steps, solver, denoiser, sigma_min, group, latents)
     at = [level for _, level in begun.values()]
     return of.distances(samples, labels) | {"about": {"evaluations": taken, "levels": at}}
 
@@ -125,6 +126,7 @@ def _drawn(
     denoiser: Callable[..., Any] | None = None,
     sigma_min: float | None = None,
     seed: int = 0,
+    latents: torch.dtype = torch.float32,
 ) -> tuple[Tensor, float]:
     """What the solver makes of noise (n, ...), and the evaluations of a trajectory. ``seed``: of its own noise."""
     samples, taken = torch.empty_like(noise), 0.0
@@ -138,7 +140,8 @@ def _drawn(
             pure = prior is None or level is None
             x = noise[part] * of.sigma_max if pure else prior.begin(noise[part], level)
             draw = functools.partial(torch.randn, x.shape, generator=generator)
-            samples[part] = _solved(solver, model, x, sigmas, lambda *_, draw=draw: draw(), pure)
+            drawn = _solved(solver, model, x.to(latents), sigmas, lambda *_, draw=draw: draw(), pure)
+            samples[part] = drawn.to(samples.dtype)
             taken = model.evaluations
     return samples, taken
 
