@@ -37,6 +37,19 @@ impl Error {
     }
 }
 
+/// The most characters of what came that an error quotes.
+const QUOTED: usize = 80;
+
+/// What came, as an error quotes it: without what a terminal would obey, and cut where it is long.
+pub fn quoted(text: &str) -> String {
+    let mut shown = text.chars().flat_map(char::escape_debug);
+    let mut quote: String = shown.by_ref().take(QUOTED).collect();
+    if shown.next().is_some() {
+        quote.push('…');
+    }
+    quote
+}
+
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         let status = match error.kind {

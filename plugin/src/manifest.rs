@@ -4,6 +4,8 @@ use once_cell::sync::Lazy;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::error::quoted;
+
 /// `manifests/nodes.json` as it was when this library was built.
 pub const NODES: &str = concat!(include_str!("../../manifests/nodes.json"), "\0");
 
@@ -83,8 +85,9 @@ impl Engines {
     pub fn parse(text: &str) -> Result<Self, String> {
         let engines: Self = serde_json::from_str(text).map_err(|error| {
             format!(
-                "expected an engine manifest, got something else: {error}; unpack the whole plugin folder again, or run \
-                 `make build`"
+                "expected an engine manifest, got something else: {}; unpack the whole plugin folder again, or run \
+                 `make build`",
+                quoted(&error.to_string())
             )
         })?;
         match engines.format {

@@ -4,7 +4,7 @@ use lgs_abi::options::Options;
 use serde_json::{Map, Value};
 
 use crate::{
-    error::{Error, Result, Status},
+    error::{quoted, Error, Result, Status},
     manifest::{self, Domain, Input},
 };
 
@@ -26,7 +26,8 @@ pub fn check(json: &str) -> Result<Checked> {
             }
             Err(error) => {
                 return Err(Error::argument(format!(
-                    "options: expected a JSON object, got text that is not JSON: {error}"
+                    "options: expected a JSON object, got text that is not JSON: {}",
+                    quoted(&error.to_string())
                 )))
             }
         },
@@ -36,7 +37,7 @@ pub fn check(json: &str) -> Result<Checked> {
         let known: Vec<&str> = inputs.iter().map(|input| input.id.as_str()).collect();
         return Err(Error::new(
             Status::InvalidType,
-            format!("{name}: there is no such option; the options are {}", known.join(", ")),
+            format!("{}: there is no such option; the options are {}", quoted(name), known.join(", ")),
         ));
     }
     let mut values = Map::new();
@@ -79,12 +80,13 @@ fn value_of(input: &Input, value: &Value) -> Result<Value> {
     let wrong_type = |expected: &str| {
         Err(Error::new(Status::InvalidType, format!("{name}: expected {expected}, got {}", describe(value))))
     };
-    let out_of_range = |expected: String| Err(Error::argument(format!("{name}: expected {expected}, got {value}")));
+    let out_of_range =
+        |expected: String| Err(Error::argument(format!("{name}: expected {expected}, got {}", shown(value))));
     match &input.domain {
         Domain::Choice { choices, .. } => match value.as_str() {
-            None => wrong_type(&format!("one of {}", quoted(choices))),
+            None => wrong_type(&format!("one of {}", listed(choices))),
             Some(text) if choices.iter().any(|choice| choice == text) => Ok(value.clone()),
-            Some(_) => out_of_range(format!("one of {}", quoted(choices))),
+            Some(_) => out_of_range(format!("one of {}", listed(choices))),
         },
         Domain::Integer { min, max, .. } => match value.as_i64() {
             Some(number) if (*min..=*max).contains(&number) => Ok(value.clone()),
@@ -106,7 +108,15 @@ fn value_of(input: &Input, value: &Value) -> Result<Value> {
     }
 }
 
-fn quoted(choices: &[String]) -> String {
+/// A value as it came.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{}\"", quoted(text)),
+        other => quoted(&other.to_string()),
+    }
+}
+
+fn listed(choices: &[String]) -> String {
     choices.iter().map(|choice| format!("{choice:?}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -115,8 +125,8 @@ fn describe(value: &Value) -> String {
     match value {
         Value::Null => "nothing (null)".into(),
         Value::Bool(value) => format!("the truth value {value}"),
-        Value::Number(value) => format!("the number {value}"),
-        Value::String(value) => format!("the text {value:?}"),
+        Value::Number(_) => format!("the number {}", shown(value)),
+        Value::String(_) => format!("the text {}", shown(value)),
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
     }

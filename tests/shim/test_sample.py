@@ -2,6 +2,8 @@
 
 import logging
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -277,3 +279,31 @@ def test_a_covariance_between_crossed_levels_is_told_to_be_nowhere(caplog):
         lgs.sample(lambda x, sigma: x / 2, x, [30.0, 15.0, 0.0], options | {"jvp": "finite-difference"})
     [message] = [record.getMessage() for record in caplog.records]
     assert "used at no noise level: covariance_min_sigma, 20, is above covariance_max_sigma, 10" in message
+
+
+PICTURE = """
+import hashlib, sys
+import torch
+import lgs
+
+x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+torch.manual_seed(2)
+convolution = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+def denoise(x, sigma):
+    return torch.tanh(convolution(x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2).sqrt()))
+
+found = hashlib.sha256()
+ways = {"jvp": "forward"}, {"jvp": "central-difference"}, {"solver": "secant", "eta": 0.5}
+for options in (*ways, {"covariance": "diagonal", "jvp": "forward"}):
+    torch.manual_seed(3)
+    with torch.no_grad():
+        found.update(lgs.sample(denoise, 8 * x, [8.0, 3.0, 1.0, 0.2, 0.0], options).numpy().tobytes())
+print(found.hexdigest())
+"""
+
+
+def test_the_same_seed_is_the_same_picture_in_six_processes():
+    processes = [subprocess.Popen([sys.executable, "-c", PICTURE], stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    pictures = {process.communicate()[0] for process in processes}
+    assert all(process.returncode == 0 for process in processes) and len(pictures) == 1

@@ -4,7 +4,8 @@ use std::fmt;
 
 use tch::TchError;
 
-use crate::memory;
+/// What libtorch says, in part, where there is no memory: CUDA, ROCm, XPU and MPS; a CPU on Linux; on Windows.
+const NO_MEMORY: [&str; 3] = ["out of memory", "can't allocate memory", "not enough memory"];
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -52,7 +53,7 @@ impl Error {
     /// What libtorch refused, by its message.
     pub fn of_torch(message: &str) -> Self {
         let message = without_call_stack(message).to_owned();
-        match memory::is_missing(&message) {
+        match NO_MEMORY.iter().any(|words| message.contains(words)) {
             true => Error::OutOfMemory(message),
             false => Error::Torch(message),
         }
@@ -77,4 +78,23 @@ impl Error {
 /// libtorch's message without what is for its own developers.
 fn without_call_stack(message: &str) -> &str {
     message.split("\nException raised from").next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_every_device_are_told_from_others() {
+        for message in [
+            "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.72 GiB",
+            "MPS backend out of memory (MPS allocated: 9.05 GB)",
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to \
+             allocate 40000000000 bytes. Error code 12 (Cannot allocate memory)",
+            "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        ] {
+            assert!(matches!(Error::of_torch(message), Error::OutOfMemory(_)), "{message}");
+        }
+        assert!(matches!(Error::of_torch("The size of tensor a (3) must match"), Error::Torch(_)));
+    }
 }

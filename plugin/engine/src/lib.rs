@@ -2,7 +2,7 @@
 //!
 //! Each module knows of those above it alone:
 //!
-//! * [`error`], [`memory`], [`options`], [`process`], [`layout`], [`checks`]: the ground. The reverse step's coefficients
+//! * [`error`], [`options`], [`process`], [`layout`], [`checks`], [`memory`]: the ground. The reverse step's coefficients
 //!   are in [`process`].
 //! * [`model`]: the model as a trait, and the one place where it is called.
 //! * [`jacobian`]: Jacobian-vector products through the model, and which way of them to take.
