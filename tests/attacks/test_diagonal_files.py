@@ -1,6 +1,8 @@
 """Files that are no learned diagonal, or a damaged one, or one that lies: refused before anything is allocated."""
 
+import copy
 import json
+import random
 import resource
 import struct
 from pathlib import Path
@@ -154,3 +156,41 @@ def test_weights_that_are_no_numbers(rewritten, value):
 def test_weights_that_are_integers(rewritten):
     whole = lambda weights: weights.update(position=weights["position"].long())  # noqa: E731
     refused(rewritten(whole), "finite numbers in position")
+
+
+def mutated(value, chance: random.Random):
+    """The same but for one part, at any depth."""
+    if isinstance(value, dict | list) and value and chance.random() < 0.9:
+        value = copy.copy(value)
+        place = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
+        if chance.random() < 0.15:
+            del value[place]
+        else:
+            value[place] = mutated(value[place], chance)
+        return value
+    numbers = [0, -1, 1, 2**31, 2**63, 2**64, 0.5, "1", "0", "-1", "999999999", "1e9", "nan"]
+    return chance.choice([None, True, "", "F32", "F16", "BF16", "I64", "BOOL", [], {}, [1], *numbers])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_headers_and_bytes(seed: int, tmp_path):
+    """150 files: each is refused in words, or is a network that answers."""
+    content, chance = SHIPPED.read_bytes(), random.Random(seed)
+    size = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
+    file, refusals = tmp_path / "mutated.safetensors", 0
+    for _ in range(150):
+        if chance.random() < 0.7:
+            text = json.dumps(mutated(header, chance)).encode()
+            file.write_bytes(len(text).to_bytes(8, "little") + text + data)
+        else:
+            damaged = bytearray(content)
+            for _ in range(chance.randrange(1, 20)):
+                damaged[chance.randrange(size + 8 if chance.random() < 0.7 else len(content))] = chance.randrange(256)
+            file.write_bytes(damaged[: chance.choice([len(content), len(content), chance.randrange(len(content))])])
+        try:
+            answer = load_diagonal(file)(torch.ones(1, 1, 32, 32), torch.ones(1))
+            assert answer.shape == (1, 1, 32, 32)
+        except lgs.InvalidArgument:
+            refusals += 1
+    assert refusals > 100, "the mutations change nothing"

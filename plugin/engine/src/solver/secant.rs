@@ -38,6 +38,11 @@
 //! from x is linear in σ, and D that x leaves open in ln σ; and of the exponent that ‖w‖ of this step and of the last
 //! one show. Nothing is learned, nothing is remembered but Δ and ‖w‖; one evaluation a step.
 //!
+//! The first step begins with J = 0, though a start's prior may know better. With the prior's J there, low-rank, for
+//! what is predicted, distances stay as they are (Fréchet, two groups, rank 64): in 5 and 7 evaluations .085 → .089 and
+//! .085 → .087 on the law of photographs, after a start .081 → .085 and .075 → .075; in 5 and 10 .162 → .161 and
+//! .176 → .176 on the network of digits. What J is at x̃ is told by the same evaluation in any case.
+//!
 //! Where D does not change at all, as behind a mask that a host keeps, J is 0: with M what does change, it is
 //! M J M, so that f(J) = f(0) + M (f(J) − f(0)) M.
 //!
