@@ -178,7 +178,8 @@ typedef struct lgs_host {
     /*
      * Opens (1) or closes (0) level 0 of forward-mode differentiation on this thread, with gradient
      * recording and inference mode off while it is open. Calls come in pairs and are not nested,
-     * except that a call that ends in an internal error may leave it open: close it yourself then.
+     * except that a call that ends in an error of torch's, for want of memory or in an internal one may
+     * leave it open: close it yourself then.
      * Null: this host has none, and finite differences are used.
      *
      * Torch has one level for all threads of a process: wait here while another thread has it.

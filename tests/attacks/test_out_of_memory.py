@@ -38,7 +38,7 @@ def used():
     return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 
 expected, seen = run(small), collections.Counter()
-for more in range(0, 200, 8):
+for more in range(2, 202, 8):
     resource.setrlimit(resource.RLIMIT_AS, (used() + (more << 20), -1))
     try:
         run(x)
@@ -46,8 +46,8 @@ for more in range(0, 200, 8):
     except lgs.OutOfMemory as error:
         outcome = "table" if "a table of" in str(error) else "tensor"
         assert "smaller batch" in str(error) and isinstance(error, torch.OutOfMemoryError)
-    except RuntimeError as error:  # of what the test itself allocates in its callbacks
-        assert "can't allocate memory" in str(error)
+    except (RuntimeError, MemoryError) as error:  # of what the test itself allocates in its callbacks
+        assert isinstance(error, MemoryError) or "can't allocate memory" in str(error)
         outcome = "host"
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
@@ -61,7 +61,7 @@ print(json.dumps(seen))
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_every_allocation_may_fail(options: dict):
     command = [sys.executable, "-c", SWEEP, json.dumps(options)]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RUST_BACKTRACE": "0"})
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RUST_BACKTRACE": "0"}, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stderr == ""
     seen = json.loads(run.stdout.splitlines()[-1])

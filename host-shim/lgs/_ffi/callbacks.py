@@ -58,14 +58,21 @@ class HostCall(Call):
         at a batch of another size (or where memory does not suffice for it), lets the library try
         another way. Everything else ends the call: an interrupt must not be mistaken for that.
         """
-        if self.differentiating and isinstance(exception, RuntimeError):
+        differentiating = self.differentiating
+        # Where it was refused nothing is to be closed, and the library does not ask for it.
+        self.differentiating = differentiating and self.forward_level.is_open
+        if isinstance(exception, InUse):
+            log.info("LGS: finite differences for now: %s", exception)
+            self.passing = True
+            return True
+        if differentiating and isinstance(exception, RuntimeError):
             when = "in forward mode"
         elif self.several_points and isinstance(exception, _REFUSALS):
             when = "for a larger batch than that of x"
         else:
             return False
         # What another way is taken for now is nothing to be known of the model.
-        self.passing |= isinstance(exception, InUse) or is_out_of_memory(exception)
+        self.passing |= is_out_of_memory(exception)
         log.debug("LGS: the model failed %s", when, exc_info=exception)
         log.info("LGS: the model raised %s %s: %s", type(exception).__name__, when, _first_line(exception))
         # What the model held when it failed must not take the memory that the other way needs.

@@ -87,13 +87,13 @@ def _what_runs_here() -> str:
     """What this system and torch are, what the folder is built for, and what to do."""
     try:
         engines = json.loads((HOME / "bin" / "engines.json").read_text(encoding="utf-8"))["engines"]
-        built = {(str(engine["torch"]), str(engine["platform"])) for engine in engines}
-    except (OSError, ValueError, KeyError, TypeError):
+        built = {(str(engine["torch"]), engine["platform"]) for engine in engines if engine.get("platform")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         built = set()
     listed = ", ".join(f"torch {release} on {system}" for release, system in sorted(built)) or "nothing"
     here = any(system == platform_name() for _, system in built)
     what_to_do = (
-        "Unpack the whole plugin folder again."
+        "Unpack the whole plugin folder again, or run `make build` in its source."
         if here or not built
         else 'Build it on this system: see "An engine for another PyTorch" in README.md.'
     )

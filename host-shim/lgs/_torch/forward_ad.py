@@ -12,6 +12,10 @@ from torch.autograd import forward_ad
 
 from .attention import DifferentiableAttention
 
+LONGEST_WAIT = 600.0
+"""Seconds to wait for another thread of ours: longer than any product takes, and an end where that thread waits for
+this one."""
+
 PATIENCE = 2.0
 """Seconds to wait for a user of torch's forward mode who is none of ours, and may be this very thread."""
 
@@ -52,7 +56,8 @@ class ForwardLevel:
             raise InUse("forward mode: this thread is in it already, and torch does not nest it")
         try:
             self._may_hold_lock = True
-            lock.acquire()
+            if not lock.acquire(timeout=LONGEST_WAIT):
+                raise InUse("forward mode: another thread has been in it for long; does this one hold it up?")
             self._enter()
         except BaseException:
             self.close()
@@ -76,6 +81,10 @@ class ForwardLevel:
             self._stance = compiler._stance
             compiler._stance = compiler.DynamoStance("force_eager")
         self._attention.__enter__()
+
+    @property
+    def is_open(self) -> bool:
+        return self._may_be_open
 
     def close(self) -> None:
         """At any time, and more than once."""

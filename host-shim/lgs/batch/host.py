@@ -196,10 +196,17 @@ class Host:
         return value
 
 
+async def _refuse(_session: aiohttp.ClientSession, _context: Any, _redirect: Any) -> None:
+    """The websocket's requests follow redirects otherwise."""
+    raise aiohttp.ClientConnectionError("got sent on to another address")
+
+
 @contextlib.asynccontextmanager
 async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
     """A client of the ComfyUI at ``host:port``, or at a URL; ``client_id`` is the name that it gives to a front end."""
-    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_refuse)
+    async with aiohttp.ClientSession(timeout=TIMEOUT, trace_configs=[tracing]) as session:
         host = Host(session, address, client_id)
         await host._answer(SystemStats, "GET", "/system_stats")
         listening = asyncio.create_task(host.listen())
@@ -211,10 +218,11 @@ async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
 
 def failure(entry: Entry) -> str:
     """What an entry of the history says went wrong, and what to do."""
-    if entry.status is not None:
-        if said := entry.status.message("execution_error"):
-            message = said.exception_message.strip().removesuffix(".")
-            return f"an error. {said.node_type} (node {said.node_id}): {message}. {FIX}"
-        if said := entry.status.message("execution_interrupted"):
-            return f"it stopped by hand at {said.node_type} (node {said.node_id}). {AGAIN}"
+    with contextlib.suppress(ValueError):  # it may say it in no form that is known
+        if entry.status is not None:
+            if said := entry.status.message("execution_error"):
+                message = said.exception_message.strip().removesuffix(".")
+                return f"an error. {said.node_type} (node {said.node_id}): {message}. {FIX}"
+            if said := entry.status.message("execution_interrupted"):
+                return f"it stopped by hand at {said.node_type} (node {said.node_id}). {AGAIN}"
     return f"an error, and it does not say why. {FIX}"

@@ -39,18 +39,23 @@ def table(axes: list[Axis], done: list[tuple[Job, Done]], earlier: Iterable[dict
     """
     made = {p.file for _, found in done for p in found.pictures}
     rows: list[dict] = [row for row in earlier if row["file"] not in made]
-    labels = [axis.label for axis in axes]
-    others = [name for row in rows for name in row if name not in (*BEFORE, *labels, *AFTER)]
+    labels = {axis.label: _column(axis.label) for axis in axes}
+    others = [name for row in rows for name in row if name not in (*BEFORE, *labels.values(), *AFTER)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*BEFORE, *labels, *dict.fromkeys(others), *AFTER])
+    writer = csv.DictWriter(text, [*BEFORE, *labels.values(), *dict.fromkeys(others), *AFTER])
     for job, found in done:
         for p in found.pictures:
-            values = {label: job.settings[label] for label in labels}
+            values = {column: job.settings[label] for label, column in labels.items()}
             about = [job.number, p.file, p.width, p.height, found.seconds, p.sha256]
             rows.append(values | dict(zip((*BEFORE, *AFTER), about, strict=True)))
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _column(label: str) -> str:
+    """A setting's column; inputs of nodes may be called as the table's own."""
+    return f"{label} (setting)" if label in (*BEFORE, *AFTER) else label
 
 
 def _kept_rows(store: Store) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ Graph = dict[str, dict]
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 MOST_JOBS = 1_000_000
 LONGEST_NAME = 120
-"""Characters of settings in the name of a file: file systems end at 255 bytes."""
+"""Bytes of settings in the name of a file: file systems end at 255."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For file names: the settings, and as much of the id as keeps jobs apart whose settings read alike."""
+        """For file names: the settings, and the id, which keeps jobs apart whose settings read alike."""
         settings = "_".join(f"{label}={value}" for label, value in self.settings.items())
-        readable = re.sub(r"[^\w.=+-]+", "-", settings)[:LONGEST_NAME]
-        return f"{readable}_{self.id[:8]}" if readable else self.id
+        readable = re.sub(r"[^\w.=+-]+", "-", settings).encode()[:LONGEST_NAME].decode(errors="ignore")
+        return f"{readable}_{self.id}" if readable else self.id
 
     def __str__(self) -> str:
         return ", ".join(f"{label} = {value}" for label, value in self.settings.items()) or "the workflow as it is"

@@ -93,7 +93,12 @@ def _size_of_right_picture(content: bytes, file: File, job: Job, ran: Graph) -> 
             picture.load()
             metadata = getattr(picture, "text", {}).get("prompt")
             size = picture.size
-    except Exception as error:  # of all kinds, by format; too many pixels and too long texts among them
+    except Image.DecompressionBombError as error:
+        raise BatchError(
+            f"job {job.number} ({job}): expected a picture of at most {2 * Image.MAX_IMAGE_PIXELS} pixels as "
+            f"{file.filename}, got more ({error}). Save it smaller, or in parts."
+        ) from error
+    except Exception as error:  # of all kinds, by format; too long texts among them
         raise BatchError(
             f"job {job.number} ({job}): expected a whole picture as {file.filename}, got {len(content)} bytes that "
             f"cannot be read ({error}). Is the disk of the machine that runs ComfyUI full?"

@@ -44,8 +44,16 @@ def test_a_picture_s_name_says_its_settings(tmp_path):
 
 
 def test_settings_that_read_alike_have_files_of_their_own(tmp_path):
-    rows = grid(tmp_path, text=["a b", "a/b", "a" * 500, "a" * 501, "\u00e9t\u00e9", "", "\x00"])
-    assert len({row["file"] for row in rows}) == len(list((tmp_path / "pictures").iterdir())) == 7
+    rows = grid(
+        tmp_path,
+        text=["a b", "a/b", "a" * 500, "a" * 501, "\u00e9t\u00e9", "", "\x00", "\u706f" * 200, "\U0001f600" * 200],
+    )
+    assert len({row["file"] for row in rows}) == len(list((tmp_path / "pictures").iterdir())) == 9
+
+
+def test_a_setting_with_the_name_of_a_column(tmp_path):
+    for rows in (grid(tmp_path, seconds=[1, 2]), grid(tmp_path, seconds=[1, 2])):
+        assert [(row["seconds (setting)"], row["seconds"]) for row in rows] == [("1", "1.0"), ("2", "1.0")]
 
 
 def test_a_second_grid_adds_to_the_table(tmp_path):

@@ -5,6 +5,8 @@
 //! evaluations. A *finite difference* costs one evaluation, a central one two, and works with every model;
 //! its step trades truncation against rounding ([`super::difference`]).
 
+use std::time::Instant;
+
 use tch::Tensor;
 
 use super::{
@@ -57,11 +59,12 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
 
     /// J v as the tangent of D at the dual number x + v ε; gives D(x) too.
     pub(super) fn forward(&mut self, v: &Tensor) -> Result<Tensor> {
-        let _level = ForwardLevel::take()?;
+        let (_level, asked) = (ForwardLevel::take()?, Instant::now());
         match self.evaluator.model().forward_ad(true) {
             None => return Err(Error::ForwardMode("this host has no forward-mode differentiation".into())),
             Some(opened) => opened?,
         }
+        self.evaluator.waited = asked.elapsed().as_secs_f64();
         let dual = self.dual_evaluation(v);
         let closed = self.evaluator.model().forward_ad(false).unwrap_or(Ok(()));
         let (denoised, tangent) = dual?;

@@ -111,10 +111,11 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         // Forward mode gives a D(x) of its own, which is kept only together with its product.
         self.replace_denoised(None);
         let mut attempt = || {
-            timed(|| {
+            let (found, seconds) = timed(|| {
                 let product = self.forward(v)?;
                 Ok((all_finite(&product)?, product))
-            })
+            })?;
+            Ok((found, seconds - self.evaluator.waited))
         };
         let forward = match attempt() {
             // Not to be mistaken: the first pass of a process may load and compile what it needs.

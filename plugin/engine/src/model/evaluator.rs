@@ -41,6 +41,8 @@ pub struct Evaluator<'m, M: Denoiser + ?Sized> {
     pub(crate) coarse: bool,
     /// Something has failed that may work another time: decisions are of this trajectory.
     passing: bool,
+    /// Seconds until the host had opened forward mode, the last time: it waits for other threads.
+    pub(crate) waited: f64,
     plan: Plan,
     /// Points at which the model gave a result: a call on a doubled batch counts twice.
     pub model_evaluations: u64,
@@ -61,7 +63,18 @@ impl<'m, M: Denoiser + ?Sized> Evaluator<'m, M> {
             DoubledBatch::Auto => known.doubled_batch,
         };
         let coarse = plan.jvp == Jvp::Auto && known.coarse;
-        Self { model, layout, method, doubled_batch, coarse, passing: false, plan, model_evaluations: 0, jvps: 0 }
+        Self {
+            model,
+            layout,
+            method,
+            doubled_batch,
+            coarse,
+            passing: false,
+            waited: 0.0,
+            plan,
+            model_evaluations: 0,
+            jvps: 0,
+        }
     }
 
     /// How the model is differentiated: `Auto` as long as that is undecided.
