@@ -44,9 +44,9 @@ def change_build(folder: Path, **entries: str) -> None:
 
 WORDS = {
     nothing_at_all: ["liblgs", "found no such file", "Unpack the whole plugin folder again", "make build"],
-    library_of_another_platform: ["liblgs", "for this platform", "cannot be loaded", "Unpack the whole plugin folder"],
-    engine_for_another_torch: ["no engine for torch 2.", "torch 2.7 on linux-x86_64", "Install one of these", "README"],
-    engine_for_another_platform: ["no engine for torch 2.", "on windows-x86_64", "or build an engine", "README"],
+    library_of_another_platform: ["liblgs", "cannot be loaded", "on linux-x86_64", "Unpack the whole plugin folder"],
+    engine_for_another_torch: ["no engine for torch 2.", "torch 2.7 on linux-x86_64", "Install torch 2.7 in", "README"],
+    engine_for_another_platform: ["no engine for torch 2.", "on windows-x86_64", "Build one on this", "README"],
 }
 """What LGS Sampler says of each."""
 
