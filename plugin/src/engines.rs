@@ -109,21 +109,19 @@ fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<Engi
     if let Some(build) = engines.engines.iter().filter(fits_torch).find(|build| here(build)) {
         return Ok(build.clone());
     }
-    let built = |which: &dyn Fn(&&EngineBuild) -> bool| -> Vec<String> {
-        let of = |build: &EngineBuild| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?));
-        engines.engines.iter().filter(which).filter_map(of).collect()
-    };
-    let all = match &built(&|_| true)[..] {
+    let builds = &engines.engines;
+    let all: Vec<String> = builds
+        .iter()
+        .filter_map(|build| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?)))
+        .collect();
+    let all = match &all[..] {
         [] => "none".to_owned(),
-        built => built.join(", "),
+        all => all.join(", "),
     };
-    let what_to_do = match built(&|build| here(build)).is_empty() {
-        true => "Build one on this system".to_owned(),
-        false => {
-            let torches: Vec<&str> =
-                engines.engines.iter().filter(|build| here(build)).map(|build| &build.torch[..]).collect();
-            format!("Install torch {} in the host's environment", torches.join(" or "))
-        }
+    let torches: Vec<&str> = builds.iter().filter(|build| here(build)).map(|build| &build.torch[..]).collect();
+    let what_to_do = match &torches[..] {
+        [] => "Build one on this system".to_owned(),
+        torches => format!("Install torch {} in the host's environment", torches.join(" or ")),
     };
     Err(Error::new(
         Status::Engine,

@@ -61,7 +61,7 @@ class HostCall(Call):
         differentiating = self.differentiating
         # Where it was refused nothing is to be closed, and the library does not ask for it.
         self.differentiating = differentiating and self.forward_level.is_open
-        if isinstance(exception, InUse):
+        if differentiating and isinstance(exception, InUse):
             log.info("LGS: finite differences for now: %s", exception)
             self.passing = True
             return True

@@ -135,7 +135,7 @@ class Host:
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **content) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self.session.request(method, f"{self.url}{path}", allow_redirects=False, **content) as answer:
+            async with self.session.request(method, f"{self.url}{path}", **content) as answer:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
             raise BatchError(
@@ -144,11 +144,6 @@ class Host:
             ) from error
 
     async def _expect_ok(self, answer: aiohttp.ClientResponse) -> None:
-        if 300 <= answer.status < 400:
-            raise BatchError(
-                f"{answer.url}: expected an answer of ComfyUI, got sent on to {answer.headers.get('Location')!r:.200}. "
-                "A workflow goes to nobody but the --server that is named: give the other, if it is yours."
-            )
         if not answer.ok:
             said = (await self._content(answer)).decode(errors="replace")[:300].strip() or "nothing more"
             raise BatchError(
@@ -196,9 +191,9 @@ class Host:
         return value
 
 
-async def _refuse(_session: aiohttp.ClientSession, _context: Any, _redirect: Any) -> None:
-    """The websocket's requests follow redirects otherwise."""
-    raise aiohttp.ClientConnectionError("got sent on to another address")
+async def _refuse(_session: aiohttp.ClientSession, _context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    """A workflow goes to nobody but the server that is named. For all requests, the websocket's too."""
+    raise aiohttp.ClientConnectionError(f"sent on to {redirect.response.headers.get('Location')!r:.200}")
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,8 @@ from evidence.report.trained import network_of
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_rounded_is_half_precision(dtype):
-    """Of the digit model: as far from float32 as the dtype's own kernels are, and much nearer to these."""
+    """Of the digit model: as far from float32 as the dtype's own kernels are, and no farther from these than two
+    roundings are from each other."""
     generator, labels = torch.Generator().manual_seed(0), torch.arange(4)
     network = network_of("digits")
     x = torch.randn(4, 1, 32, 32, generator=generator)

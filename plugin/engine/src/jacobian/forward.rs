@@ -27,12 +27,3 @@ impl Drop for ForwardLevel {
         HOLDS_LEVEL.set(false);
     }
 }
-
-/// Why forward mode does not work, in words; an error that asks to stop stays one.
-pub(super) fn why_not(error: Error) -> Result<String> {
-    match error {
-        Error::Stopped => Err(Error::Stopped),
-        Error::Failed => Ok("it raised an error, which is in the log".into()),
-        error => Ok(error.to_string()),
-    }
-}

@@ -8,10 +8,9 @@ mod selection;
 
 use tch::Tensor;
 
-use self::forward::why_not;
 pub use self::linearization::Linearization;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{Denoiser, Method},
 };
 
@@ -35,10 +34,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
     fn forward_or_fall_back(&mut self, v: &Tensor, reach: Option<&Tensor>) -> Result<Tensor> {
         let reason = match self.forward(v) {
             Ok(product) => return Ok(product),
-            Err(error) => {
-                self.evaluator.failed(&error);
-                why_not(error)?
-            }
+            Err(error) => self.why_not(error)?,
         };
         log::warn!(
             "Jacobian-vector products: finite differences from here on, because forward mode failed where it had \
@@ -49,6 +45,16 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         match method {
             Method::CentralDifference => self.central_difference(v, reach)?.product(),
             _ => self.finite_difference(v, reach),
+        }
+    }
+
+    /// Why a way of asking the model does not work, in words; an error that asks to stop stays one.
+    fn why_not(&mut self, error: Error) -> Result<String> {
+        self.evaluator.failed(&error);
+        match error {
+            Error::Stopped => Err(Error::Stopped),
+            Error::Failed => Ok("it raised an error, which is in the log".into()),
+            error => Ok(error.to_string()),
         }
     }
 }

@@ -10,10 +10,7 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::{
-    forward::why_not,
-    linearization::{Linearization, Pair},
-};
+use super::linearization::{Linearization, Pair};
 use crate::{
     checks::all_finite,
     error::Result,
@@ -126,10 +123,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
         let forward = match forward {
             Ok(((true, product), seconds)) => Ok((product, seconds / evaluation)),
             Ok(((false, _), _)) => Err("the derivative that it gives is not finite".into()),
-            Err(error) => {
-                self.evaluator.failed(&error);
-                Err(why_not(error)?)
-            }
+            Err(error) => Err(self.why_not(error)?),
         };
 
         let Judgement { method, product } = self.judge(v, &denoised, one_sided, forward, is_random, evaluation)?;
@@ -189,8 +183,7 @@ impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {
             match attempt {
                 Ok((pair, seconds)) => (fastest, last) = (seconds.min(fastest), Some(pair)),
                 Err(error) => {
-                    self.evaluator.failed(&error);
-                    let reason = why_not(error)?;
+                    let reason = self.why_not(error)?;
                     log::info!(
                         "the model is called for one point at a time; it does not take a doubled batch: {reason}"
                     );
