@@ -1,4 +1,4 @@
-"""The C hosts of this folder, compiled once a session, and the libraries that they load."""
+"""The C programs of this folder, compiled once a session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .header import bindings
-from .toolchain import HERE, compile_c
+from .toolchain import HERE, VALIDATOR, compile_c
 
 
 def structs_in_c() -> str:
@@ -24,14 +24,15 @@ def structs_in_c() -> str:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory) -> Callable[[str], Path]:
-    """``program("host")`` is the executable of ``host.c``."""
+    """``program("layout")`` is the executable of ``layout.c``."""
     folder = tmp_path_factory.mktemp("programs")
     (folder / "structs.inc").write_text(structs_in_c())
 
     def build(name: str) -> Path:
         executable = folder / name
         if not executable.exists():
-            compile_c("-g", "-I", folder, "-o", executable, HERE / f"{name}.c", "-lm")
+            opening = VALIDATOR / "library.c"
+            compile_c("-g", "-I", folder, "-I", VALIDATOR, "-o", executable, HERE / f"{name}.c", opening)
         return executable
 
     return build

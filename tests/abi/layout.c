@@ -8,6 +8,8 @@
  */
 #include "library.h"
 
+#include <stdio.h>
+
 struct field {
     const char *name;
     size_t offset, size;

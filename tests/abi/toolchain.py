@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-INCLUDE = HERE.parent.parent / "plugin" / "include"
+PLUGIN = HERE.parent.parent / "plugin"
+INCLUDE = PLUGIN / "include"
+VALIDATOR = PLUGIN / "validator"
+"""The program that takes a library through the contract of the header, in C."""
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 

@@ -1,32 +1,20 @@
 /*
- * A host in C that makes every call that needs no torch, most of them wrong, and expects to be told
- * so and to go on.
+ * What can be asked of liblgs where no torch is loaded: most of it wrong, so that it has to be refused, by name, with
+ * everything usable afterwards.
  *
- *     host LIBRARY ENGINES_JSON SCRATCH_FOLDER
- *
- * Nothing in this process has loaded libtorch. Structs are on the heap, no byte longer than their
- * struct_size says, so that valgrind sees what is read beyond.
+ * Structs are on the heap, no byte longer than their struct_size says, so that valgrind sees what is read beyond.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#include "checks.h"
-
-/* Never dereferenced by a library that checks its arguments in order. */
-static int sentinel;
-#define SENTINEL ((void *)&sentinel)
-
-static const char *scratch;
+#include "check.h"
 
 /* The path of a new file in the scratch folder; the caller frees it. */
 static char *file(const char *name, const char *text)
 {
-    size_t size = strlen(scratch) + strlen(name) + 2;
-    char *path = malloc(size);
+    size_t size = strlen(subject.scratch) + strlen(name) + 2;
+    char *path = allocate(size);
     FILE *out;
-    if (!path) {
-        exit(2);
-    }
-    snprintf(path, size, "%s/%s", scratch, name);
+    snprintf(path, size, "%s/%s", subject.scratch, name);
     if (text) {
         out = fopen(path, "wb");
         if (!out || fputs(text, out) < 0 || fclose(out) != 0) {
@@ -37,7 +25,7 @@ static char *file(const char *name, const char *text)
     return path;
 }
 
-static void options(void)
+static void options_accepted(void)
 {
     char *checked = SENTINEL;
 
@@ -61,7 +49,11 @@ static void options(void)
     }
     lgs->string_delete(checked);
 
-    checked = SENTINEL;
+}
+
+static void options_refused(void)
+{
+    char *checked = SENTINEL;
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "lanczos_steps", lgs->options_check("{\"lanczos_steps\": 0}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "-1", lgs->options_check("{\"lanczos_steps\": -1}", &checked, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "lanczos_steps",
@@ -84,13 +76,23 @@ static void options(void)
     CHECK(lgs->options_check("{\"eta\": \"2\"}", &checked, NULL) == LGS_ERROR_INVALID_TYPE);
     CHECK(lgs->options_check("{\"eta\": 0.5}", NULL, NULL) == LGS_OK);
     CHECK(checked == SENTINEL);
-    /* A nesting bomb is a wrong text like any other. */
-    {
-        char deep[100001];
-        memset(deep, '[', sizeof deep - 1);
-        deep[sizeof deep - 1] = 0;
+    options_accepted();
+}
+
+/* Texts made to hurt are wrong texts like any other. */
+static void options_hostile(void)
+{
+    static const char unfinished[] = {'[', '{', '"', '\\'};
+    char *deep = allocate(100001);
+    deep[100000] = 0;
+    for (size_t i = 0; i < sizeof unfinished; i++) {
+        memset(deep, unfinished[i], 100000);
         REFUSED(LGS_ERROR_INVALID_ARGUMENT, "options", lgs->options_check(deep, NULL, &error));
     }
+    free(deep);
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "", lgs->options_check("{\"eta\": 1e999}", NULL, &error));
+    REFUSED(LGS_ERROR_INVALID_TYPE, "", lgs->options_check("{\"\\u0000\\u001b[2J\": 1}", NULL, &error));
+    options_accepted();
 }
 
 static lgs_signal_t no_log(void *context, int32_t level, const char *message)
@@ -105,21 +107,18 @@ static void open_refused(int line, size_t struct_size, size_t size, const char *
                          lgs_status_t expected, const char *words)
 {
     lgs_engine_config_t whole = {0, NULL, NULL, SENTINEL, no_log};
-    lgs_engine_config_t *config = malloc(size);
+    lgs_engine_config_t *config = allocate(size);
     lgs_engine_t *engine = SENTINEL;
     lgs_error_t *error = NULL;
     lgs_status_t status;
-    if (!config) {
-        exit(2);
-    }
     whole.struct_size = struct_size;
     whole.manifest = manifest;
     whole.torch_version = torch_version;
     memcpy(config, &whole, size);
     status = lgs->engine_open(config, &engine, &error);
-    refused(line, "engine_open", status, error, expected, words);
-    check(line, engine == SENTINEL, "engine_open: the out parameter was touched");
-    check(line, lgs->engine_open(config, &engine, NULL) == expected, "engine_open: error = NULL");
+    expect_refused(__FILE__, line, "engine_open", status, error, expected, words);
+    expect(__FILE__, line, engine == SENTINEL, "engine_open: the out parameter was touched");
+    expect(__FILE__, line, lgs->engine_open(config, &engine, NULL) == expected, "engine_open: error = NULL");
     free(config);
 }
 
@@ -141,11 +140,11 @@ static void open_refused(int line, size_t struct_size, size_t size, const char *
 /* SHA-256 of "not an engine\n". */
 #define DIGEST "f5ec7da1d647d4b82298286a87d0f30e79205b6fc48d1928c34c713acf271147"
 
-static void engines(const char *manifest)
+static void open_arguments(void)
 {
+    const char *manifest = subject.manifest;
     lgs_engine_config_t config = {sizeof config, manifest, "2.11.0", SENTINEL, no_log};
     lgs_engine_t *engine = SENTINEL;
-    char *path, *binary;
 
     /* No torch in the process: with none stated, with one stated that has an engine (which then
      * finds no libtorch to link against), and with one that has none. */
@@ -163,7 +162,12 @@ static void engines(const char *manifest)
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->engine_open(&config, NULL, &error));
     CHECK(lgs->engine_open(NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(engine == SENTINEL);
+}
 
+static void open_struct_sizes(void)
+{
+    const char *manifest = subject.manifest;
+    lgs_engine_t *engine = SENTINEL;
     /* struct_size: what an older host has is enough, less or absurdly more is not. */
     WITH_SIZE(0, sizeof(size_t), LGS_ERROR_INVALID_ARGUMENT, "config.struct_size");
     WITH_SIZE(sizeof(size_t), sizeof(size_t), LGS_ERROR_INVALID_ARGUMENT, "config.struct_size");
@@ -186,12 +190,17 @@ static void engines(const char *manifest)
         } newer = {{sizeof newer, manifest, "9.9.0", NULL, NULL}, {SENTINEL, SENTINEL, SENTINEL}};
         REFUSED(LGS_ERROR_ENGINE, "no engine for torch 9.9", lgs->engine_open(&newer.known, &engine, &error));
     }
+    CHECK(engine == SENTINEL);
+}
 
+static void open_manifests(void)
+{
+    char *path;
     /* Manifests that are not. Each message names the file. */
     path = file("missing.json", NULL);
     OPEN_REFUSED(path, "2.11.0", LGS_ERROR_MANIFEST, path);
     free(path);
-    OPEN_REFUSED(scratch, "2.11.0", LGS_ERROR_MANIFEST, scratch);
+    OPEN_REFUSED(subject.scratch, "2.11.0", LGS_ERROR_MANIFEST, subject.scratch);
     {
         static const struct {
             const char *text, *words;
@@ -216,6 +225,11 @@ static void engines(const char *manifest)
     path = file("unbuilt.json", "{\"format\": 1, \"engines\": [{\"torch\": \"2.11\", \"tch\": \"0.24\"}]}");
     OPEN_REFUSED(path, "2.11.0", LGS_ERROR_ENGINE, "none");
     free(path);
+}
+
+static void open_engine_files(void)
+{
+    char *path, *binary;
     /* The engine is missing, altered, not a library. */
     path = file("engines.json", BUILDS(ZEROS));
     OPEN_REFUSED(path, "2.11.0", LGS_ERROR_ENGINE, "engine.bin");
@@ -234,6 +248,7 @@ static void without_engine(void)
 {
     lgs_host_t host = {sizeof host, SENTINEL, NULL, NULL, NULL, NULL, NULL, NULL};
     const double sigmas[] = {1.0, 0.0};
+    lgs_gaussian_t prior = {sizeof prior, SENTINEL, SENTINEL, SENTINEL, 1};
     lgs_tensor_t x = SENTINEL, result = SENTINEL, product = SENTINEL;
     char *info = SENTINEL;
 
@@ -264,6 +279,7 @@ static void without_engine(void)
             lgs->principal_components(NULL, NULL, &host, x, 1.0, x, &result, NULL, &product, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "components",
             lgs->principal_components(NULL, NULL, &host, x, 1.0, x, &result, &product, NULL, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->teleport(NULL, NULL, &prior, x, 2, 1, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->tensor_clone(NULL, x, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->engine_info(NULL, &info, &error));
     CHECK(lgs->sample(NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
@@ -271,6 +287,7 @@ static void without_engine(void)
     CHECK(lgs->jvp(NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->principal_components(NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL) ==
           LGS_ERROR_INVALID_ARGUMENT);
+    CHECK(lgs->teleport(NULL, NULL, NULL, NULL, 0, 0, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->tensor_clone(NULL, NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(lgs->engine_info(NULL, NULL, NULL) == LGS_ERROR_INVALID_ARGUMENT);
     CHECK(result == SENTINEL && product == SENTINEL && info == SENTINEL);
@@ -287,24 +304,71 @@ static void null_is_given_back(void)
     CHECK(lgs->error_message(NULL) != NULL && lgs->error_message(NULL)[0] == 0);
 }
 
-int main(int argc, char **argv)
+static void table(void)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s LIBRARY ENGINES_JSON SCRATCH_FOLDER\n", argv[0]);
-        return 2;
+    lgs_get_api_t get_api = find_get_api(subject.library);
+    CHECK(get_api(0) == NULL);
+    CHECK(get_api(LGS_ABI_VERSION + 1) == NULL);
+    CHECK(get_api(UINT32_MAX) == NULL);
+    CHECK(lgs == get_api(LGS_ABI_VERSION));
+    CHECK(lgs->struct_size >= sizeof *lgs && lgs->struct_size < 1 << 16);
+    CHECK(lgs->abi_version == LGS_ABI_VERSION);
+    CHECK(lgs->reserved == 0);
+#define THERE(function) CHECK(lgs->function != NULL)
+    THERE(version), THERE(manifest), THERE(layout), THERE(options_check), THERE(string_delete), THERE(engine_open);
+    THERE(engine_info), THERE(engine_close), THERE(sample), THERE(reverse_noise), THERE(jvp), THERE(tensor_clone);
+    THERE(tensor_delete), THERE(error_status), THERE(error_message), THERE(error_delete);
+    THERE(principal_components), THERE(teleport);
+}
+
+/* That the library's own layout says `"name": {"size": size, `. */
+static void has_size(const char *name, size_t size)
+{
+    char expected[96];
+    snprintf(expected, sizeof expected, "\"%s\":{\"size\":%zu,", name, size);
+    {
+        const char *layout = lgs->layout();
+        char *packed = allocate(strlen(layout) + 1), *end = packed;
+        for (; *layout; layout++) {
+            if (*layout != ' ' && *layout != '\n') {
+                *end++ = *layout;
+            }
+        }
+        *end = 0;
+        expect(__FILE__, __LINE__, strstr(packed, expected) != NULL, "expected %s in the layout: %s", expected, packed);
+        free(packed);
     }
-    scratch = argv[3];
-    load(argv[1]);
+}
+
+static void texts(void)
+{
     CHECK(lgs->version()[0] >= '0' && lgs->version()[0] <= '9');
     CHECK(lgs->version() == lgs->version());
-    CHECK(strstr(lgs->manifest(), "\"LGSSampler\"") != NULL);
+    CHECK(lgs->manifest() == lgs->manifest());
     CHECK(lgs->layout() == lgs->layout());
-    null_is_given_back();
-    options();
-    engines(argv[2]);
-    without_engine();
-    /* After all that, what worked still works. */
-    options();
-    null_is_given_back();
-    return outcome();
+    CHECK(strstr(lgs->manifest(), "\"LGSSampler\"") != NULL);
+    has_size("lgs_progress", sizeof(lgs_progress_t));
+    has_size("lgs_choice", sizeof(lgs_choice_t));
+    has_size("lgs_host", sizeof(lgs_host_t));
+    has_size("lgs_gaussian", sizeof(lgs_gaussian_t));
+    has_size("lgs_engine_config", sizeof(lgs_engine_config_t));
+    has_size("lgs_api", sizeof(lgs_api_t));
 }
+
+const named_check_t library_checks[] = {
+    {"library.table", "lgs_get_api gives one static, whole table for this version and none for another.", table},
+    {"library.texts", "Version, manifest and layout are static texts, and say what the header says.", texts},
+    {"library.null", "What gives something back takes null and does nothing.", null_is_given_back},
+    {"options.accepted", "Good options come back whole, and pass again unchanged.", options_accepted},
+    {"options.refused", "Bad options are refused by name, and the out parameter is left alone.", options_refused},
+    {"options.hostile", "Texts that are deep, endless or full of control characters are refused like others.",
+     options_hostile},
+    {"engine_open.arguments", "Bad arguments are refused by name, and the out parameter is left alone.", open_arguments},
+    {"engine_open.struct_size", "An older, smaller config is taken, a newer one as well; no byte beyond its size is read.",
+     open_struct_sizes},
+    {"engine_open.manifests", "A malformed manifest is refused with LGS_ERROR_MANIFEST, by its name.", open_manifests},
+    {"engine_open.engine_files", "An engine that is missing, altered or no library is refused with LGS_ERROR_ENGINE.",
+     open_engine_files},
+    {"calls.without_engine", "Null arguments are refused by name, in every function.", without_engine},
+};
+const size_t library_check_count = COUNT(library_checks);

@@ -1,12 +1,9 @@
 /*
- * Opening liblgs, or any library, from C: what the hosts of this folder share.
+ * Opening a library at run time.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#ifndef LGS_TESTS_LIBRARY_H
-#define LGS_TESTS_LIBRARY_H
-
-#include "lgs.h"
+#include "library.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +15,7 @@
 #include <dlfcn.h>
 #endif
 
-/* A library, loaded for the life of the process. */
-static void *open_library(const char *path)
+void *open_library(const char *path)
 {
 #if defined(_WIN32)
     void *library = (void *)LoadLibraryA(path);
@@ -35,8 +31,8 @@ static void *open_library(const char *path)
     return library;
 }
 
-/* Stores the address of a function in `function`, a function pointer: ISO C has no cast for it. */
-static void find(void *library, const char *name, void *function)
+/* ISO C has no cast between pointers to functions and to objects. */
+void find(void *library, const char *name, void *function)
 {
 #if defined(_WIN32)
     FARPROC address = GetProcAddress((HMODULE)library, name);
@@ -50,11 +46,9 @@ static void find(void *library, const char *name, void *function)
     memcpy(function, &address, sizeof address);
 }
 
-static lgs_get_api_t find_get_api(const char *path)
+lgs_get_api_t find_get_api(const char *path)
 {
     lgs_get_api_t get_api;
     find(open_library(path), "lgs_get_api", &get_api);
     return get_api;
 }
-
-#endif

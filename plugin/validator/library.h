@@ -1,0 +1,17 @@
+/*
+ * Opening liblgs, or any library, from C.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef LGS_VALIDATOR_LIBRARY_H
+#define LGS_VALIDATOR_LIBRARY_H
+
+#include "lgs.h"
+
+/* A library, loaded for the life of the process; what cannot be loaded ends it, as what cannot be found does. */
+void *open_library(const char *path);
+/* Stores the address of a function in `function`, a pointer to a function pointer. */
+void find(void *library, const char *name, void *function);
+lgs_get_api_t find_get_api(const char *path);
+
+#endif
