@@ -58,6 +58,7 @@ from ctypes import (
     CFUNCTYPE,
     POINTER,
     Structure,
+    addressof,
     c_char_p,
     c_double,
     c_int32,
@@ -65,6 +66,7 @@ from ctypes import (
     c_uint32,
     c_uint64,
     c_void_p,
+    memmove,
     sizeof,
 )
 
@@ -81,6 +83,14 @@ class Struct(Structure):
     def sized(cls, *fields):
         """One with these fields after the size; what is not given is zero."""
         return cls(sizeof(cls), *fields)
+
+    @classmethod
+    def known(cls, pointer):
+        """A copy of one that somebody else has filled, who may know fewer fields: those that are missing are zero."""
+        own = cls()
+        size = c_size_t.from_address(addressof(pointer.contents)).value
+        memmove(addressof(own), pointer, min(size, sizeof(cls)))
+        return own
 
     @classmethod
     def type_of(cls, name: str):

@@ -2,6 +2,7 @@
 
 info     what is installed here and whether it works, as JSON
 batch    one ComfyUI workflow over many seeds and settings: see `lgs.batch`
+validate what is installed here, another library, or a model, against what each promises: see `lgs.validator`
 """
 
 from __future__ import annotations
@@ -25,11 +26,18 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print versions, engine, torch and devices as JSON")
     commands.add_parser("batch", help="run one ComfyUI workflow over many seeds and settings", add_help=False)
+    commands.add_parser(
+        "validate", help="check what is installed here, or a model, against its contract", add_help=False
+    )
     arguments = sys.argv[1:]
     if arguments[:1] == ["batch"]:  # its own arguments, which may hold a -- and what follows
         from lgs.batch.command import main as batch
 
         return batch(arguments[1:], f"{called} batch")
+    if arguments[:1] == ["validate"]:
+        from lgs.validator.command import main as validate
+
+        return validate(arguments[1:], f"{called} validate")
     parser.parse_args(arguments)
     from lgs.installation import info
 

@@ -122,7 +122,8 @@ typedef struct lgs_progress {
     /* Estimated relative error of the step's noise, the largest of the batch; NaN where no
      * Lanczos recursion ran. */
     double lanczos_error;
-    /* x at `sigma`, and the posterior mean D(x, sigma): (batch, ...). */
+    /* x at `sigma`, and the posterior mean D(x, sigma): (batch, ...). Of the solver secant the latter is the mean at a
+     * point close by, at which the model was asked, corrected by the Jacobian. */
     lgs_tensor_t x;
     lgs_tensor_t denoised;
     /* The share of the noise's variance that the posterior covariance adds: with Sigma = s I + c J,

@@ -15,7 +15,7 @@ from .._torch.handles import DEVICES, borrow, give, oddity
 from ..errors import InvalidType, ModelOutputError, is_out_of_memory
 from .calls import Call, callback
 from .engine import Engine
-from .header import JVP_NAMES, Choice, Host
+from .header import JVP_NAMES, Choice, Host, Progress
 from .log import log
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -111,7 +111,7 @@ def _noise(call, sigma, sigma_next, out):
 def _progress(call, progress):
     if call.progress is None:
         return
-    p = progress.contents
+    p = Progress.known(progress)
     x = borrow(call.engine, p.x)
     call.progress(
         {

@@ -6,7 +6,7 @@ import ctypes
 import json
 import platform
 import sys
-from ctypes import POINTER, byref, c_uint32, c_void_p
+from ctypes import POINTER, byref, c_uint32, c_void_p, sizeof
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -40,6 +40,13 @@ class Library:
             raise EngineError(
                 f"{file}: expected a library with version {ABI_VERSION} of the interface, which this one does not "
                 "offer: it and this Python package are of different releases. Unpack the whole plugin folder again."
+            )
+        # The size, which every struct begins with, says how many functions there are.
+        if table.contents.struct_size < sizeof(Api):
+            raise EngineError(
+                f"{file}: expected a library with a table of {sizeof(Api)} bytes, got one of "
+                f"{table.contents.struct_size}: it is older than this Python package. Unpack the whole plugin folder "
+                "again."
             )
         self.file = file
         self.api = table.contents

@@ -1,0 +1,166 @@
+"""Threads, forks, signals, and what is kept of calls that are over."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+
+import torch
+
+from .._ffi.raw import levels, raw_call
+from .check import Checks, NotHere, expect
+from .engine import call, sampled, scripted
+from .gaussian import BATCH, SIGMAS, D, normal
+from .memory import resident
+from .subject import Installation
+
+checks = Checks()
+WAYS = ("forward", "finite-difference")
+
+
+@checks("threads.calls", "Calls on several threads do not meet: each result is that of a call alone.")
+def threads(subject: Installation) -> None:
+    seeds, expected, problems = range(8), {}, []
+
+    def run(seed: int) -> torch.Tensor:
+        options = {"jvp": WAYS[seed % 2], "lanczos_steps": 2}
+        return sampled(subject, scripted(subject), options, normal(BATCH, D, seed=seed))
+
+    def lane(seed: int) -> None:
+        try:
+            for _ in range(10):
+                if not torch.equal(run(seed), expected[seed]):
+                    raise AssertionError("another result than alone")
+        except BaseException as problem:
+            problems.append(f"thread {seed}: {problem}")
+
+    for seed in seeds:
+        expected[seed] = run(seed)
+    running = [threading.Thread(target=lane, args=(seed,), daemon=True) for seed in seeds]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    expect(not any(thread.is_alive() for thread in running), "expected every thread to end")
+    expect(not problems, "; ".join(problems))
+
+
+@checks("threads.engines", "An engine can be opened, asked and closed on several threads at once.")
+def engines(subject: Installation) -> None:
+    problems, info = [], subject.engine.info()
+
+    def lane() -> None:
+        try:
+            for _ in range(20):
+                if Installation(subject.library, subject.manifest).engine.info() != info:
+                    raise AssertionError("another engine")
+        except BaseException as problem:
+            problems.append(str(problem))
+
+    running = [threading.Thread(target=lane, daemon=True) for _ in range(8)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    expect(not any(thread.is_alive() for thread in running), "expected every thread to end")
+    expect(not problems, "; ".join(problems))
+
+
+@checks("processes.fork", "A child of fork can sample and open engines, also while its parent's other threads sample.")
+def forks(subject: Installation) -> None:
+    if not hasattr(os, "fork"):
+        raise NotHere("this system has no fork")
+    x, options = normal(BATCH, D), {"jvp": "forward", "lanczos_steps": 2}
+    expected, ending, problems = sampled(subject, scripted(subject), options, x), threading.Event(), []
+
+    def busy() -> None:
+        while not ending.is_set():
+            try:
+                sampled(subject, scripted(subject), options, x)
+            except BaseException as problem:
+                problems.append(str(problem))
+
+    thread = threading.Thread(target=busy, daemon=True)
+    thread.start()
+    try:
+        for _ in range(8):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                came = sampled(subject, scripted(subject), options, x)
+                Installation(subject.library, subject.manifest).engine.info()
+                os._exit(0 if torch.equal(came, expected) else 3)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            expect(code != -signal.SIGALRM, "the child: hung")
+            expect(code != 3, "the child: expected equal bits")
+            expect(code == 0, f"the child: ended with status {code}")
+    finally:
+        ending.set()
+        thread.join(20)
+    expect(not problems, f"the parent: {'; '.join(problems[:3])}")
+
+
+@checks("memory.calls", "Nothing is kept of a call that is over, whether it ends well or not.")
+def memory(subject: Installation) -> None:
+    if resident() is None:
+        raise NotHere("this system does not say how much memory a process uses")
+    wide, runs, mib = 1 << 17, 32, 1 << 20
+    x = torch.ones(BATCH, wide, dtype=torch.float64)
+    options = {"lanczos_steps": 1, "jvp": "finite-difference"}
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x / (1 + sigma[:, None] ** 2)
+
+    for fails in (False, True):
+        before = 0
+        for run in range(runs):
+            host = scripted(subject, model)
+            host.noise = lambda _sigma, _below: torch.ones_like(x)
+            if fails:
+                host.noise = lambda _sigma, _below: torch.ones(BATCH, wide + 1, dtype=torch.float64)
+            came = call(subject, "sample", host, options, x, *levels(*SIGMAS))
+            expect((came.status == 0) != fails, f"status {came.status}: {came.message}")
+            if not fails:
+                subject.library.api.tensor_delete(subject.engine.handle, came.outs[0])
+            del host
+            gc.collect()  # the host's own callbacks refer to it
+            if run == runs // 4:
+                before = resident()
+        grown = (resident() - before) / mib
+        what = "calls that fail" if fails else "calls"
+        # One tensor of 2 MiB that is lost in each run comes to 48.
+        expect(grown < runs, f"{what}: expected memory to stay as it is, got {grown:.0f} MiB more")
+
+
+@checks("memory.texts", "Errors and texts are gone once they are given back.")
+def texts(subject: Installation) -> None:
+    if resident() is None:
+        raise NotHere("this system does not say how much memory a process uses")
+    before, api = 0, subject.library.api
+    for run in range(60_000):
+        api.string_delete(raw_call(subject.library, "options_check", None).outs[0])
+        raw_call(subject.library, "options_check", b'{"eta": 2}')
+        if run == 10_000:
+            before = resident()
+    grown = (resident() - before) / 1024
+    expect(grown < 2048, f"expected memory to stay as it is, got {grown:.0f} KiB more")
+
+
+@checks("processes.signals", "A signal that the host handles does not disturb a call.")
+def signals(subject: Installation) -> None:
+    if not hasattr(signal, "setitimer") or sys.platform == "win32":
+        raise NotHere("this system has no interval timer")
+    expected = sampled(subject, scripted(subject), {"jvp": "finite-difference"}, normal(BATCH, D))
+    delivered = []
+    previous = signal.signal(signal.SIGPROF, lambda *_: delivered.append(None))
+    signal.setitimer(signal.ITIMER_PROF, 5e-4, 5e-4)
+    try:
+        while len(delivered) < 50:
+            came = sampled(subject, scripted(subject), {"jvp": "finite-difference"}, normal(BATCH, D))
+            expect(torch.equal(came, expected), "expected equal bits")
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
