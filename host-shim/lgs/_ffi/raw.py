@@ -9,7 +9,7 @@ import ctypes
 import threading
 from collections import Counter
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_char, c_double, c_uint32, c_void_p, cast, memmove, sizeof
+from ctypes import POINTER, byref, c_char, c_double, c_uint32, c_void_p, cast, memmove, pointer, sizeof
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -162,7 +162,7 @@ class ScriptedHost:
         for name, body in self._callbacks.items():
             if getattr(self, name):
                 setattr(host, name, body)
-        host.choice = ctypes.pointer(self.choice)
+        host.choice = pointer(self.choice)
         return host
 
     def finish(self) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ctypes import pointer
 
 import torch
 from torch import Tensor
 
 from .._ffi import CONTINUE, FAIL, STOP
 from .._ffi.header import ERROR_HOST_FAILED, ERROR_HOST_STOPPED
-from .._ffi.raw import Odd, Outcome, ScriptedHost, levels, tensor_of
+from .._ffi.raw import Odd, Outcome, ScriptedHost, levels, pointer, tensor_of
 from .check import Checks, expect
 from .engine import MODEL, WAYS, call, sampled, scripted
 from .gaussian import BATCH, SIGMAS, D, normal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from ctypes import byref
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from .._ffi import JVP_NAMES
 from .._ffi.header import Host
-from .._ffi.raw import Outcome, ScriptedHost, levels, prior, raw_call, tensor_of
+from .._ffi.raw import Outcome, ScriptedHost, byref, levels, prior, raw_call, tensor_of
 from .._torch.handles import Lent
 from .check import Checks, expect
 from .gaussian import BATCH, SIGMAS, D, GaussianModel, noise_of, normal

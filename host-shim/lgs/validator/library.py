@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from ctypes import byref, sizeof
 from typing import Any
 
 import torch
 
 from .._ffi import header
-from .._ffi.raw import UNTOUCHED, engine_config, offers, raw_call, with_size
+from .._ffi.raw import UNTOUCHED, byref, engine_config, offers, raw_call, sizeof, with_size
 from .check import Checks, expect
 from .refusals import accepted, refused
 from .subject import Installation

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from ctypes import byref, pointer, sizeof
-
 import torch
 
 from .._ffi import STOP
 from .._ffi.header import ERROR_HOST_STOPPED, ERROR_INVALID_ARGUMENT, Choice, Gaussian, Host
-from .._ffi.raw import BEYOND, Odd, bytes_of, levels, prior, raw_call, tensor_of, with_size
+from .._ffi.raw import BEYOND, Odd, byref, bytes_of, levels, pointer, prior, raw_call, sizeof, tensor_of, with_size
 from .._torch.handles import Lent
 from .check import Checks, expect
 from .engine import call, sampled, scripted
