@@ -12,6 +12,8 @@
 # Needs Rust, a C++ compiler and Python 3.11 or newer; everything else is installed into .venv/.
 
 PYTHON3 ?= python3
+# Tests at once, each file in one process; one needs up to 2.5 GB.
+JOBS ?= 2
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Wherever cargo is told elsewhere to put what it builds: the folder is assembled from here.
@@ -31,7 +33,7 @@ demo: build
 
 test: build check
 	LD_LIBRARY_PATH="$(TORCH_LIB)" cargo test --release --locked --quiet
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 bench: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

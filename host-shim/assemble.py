@@ -36,18 +36,21 @@ def platform_name() -> str:
 
 
 def engine_manifest(libraries: Path, torch: str, into: Path) -> None:
-    """Copies the engine under its name for ``torch`` ("2.11") and writes ``engines.json`` beside it."""
+    """Copies the engines, that for ``torch`` ("2.11") and the stable one, and writes ``engines.json`` beside them."""
     manifest = json.loads((ROOT / "manifests" / "engines.json").read_text())
-    builds = [build for build in manifest["engines"] if build["torch"] == torch]
-    if not builds:
-        known = ", ".join(build["torch"] for build in manifest["engines"])
+    engines = [build for build in manifest["engines"] if build["torch"] == torch or build.get("and_newer")]
+    if all(build.get("and_newer") for build in engines):
+        known = ", ".join(build["torch"] for build in manifest["engines"] if "tch" in build)
         sys.exit(f"manifests/engines.json: expected an entry for torch {torch}, which is installed, got {known}")
-    file = into / f"{PREFIX}lgs_engine-torch{torch}{SUFFIX}"
-    shutil.copy2(libraries / f"{PREFIX}lgs_engine{SUFFIX}", file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    built = builds[0] | {"platform": platform_name(), "file": file.name, "sha256": digest}
+    for build in engines:
+        stable = build.get("and_newer", False)
+        source = libraries / f"{PREFIX}lgs_engine{'_stable' if stable else ''}{SUFFIX}"
+        file = into / f"{PREFIX}lgs_engine-{'stable' if stable else f'torch{torch}'}{SUFFIX}"
+        shutil.copy2(source, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        build |= {"platform": platform_name(), "file": file.name, "sha256": digest}
     manifest["$schema"] = "../manifests/engines.schema.json"
-    manifest["engines"] = [built]
+    manifest["engines"] = engines
     (into / "engines.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 

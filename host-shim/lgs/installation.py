@@ -18,7 +18,12 @@ def info() -> dict[str, Any]:
         lib = library()
         answer |= {"lgs": lib.version, "library": str(lib.file)}
         found = engine().info()
-        answer |= {"engine": found["engine"], "engine_torch": found["torch"], "devices": found["devices"]}
+        answer |= {
+            "engine": found["engine"],
+            "engine_torch": found["torch"],
+            "interface": found["interface"],
+            "devices": found["devices"],
+        }
     except Error as problem:
         answer["problem"] = str(problem)
     return answer

@@ -266,8 +266,8 @@ typedef struct lgs_api {
      */
     lgs_status_t (*engine_open)(const lgs_engine_config_t *config, lgs_engine_t **engine, lgs_error_t **error);
 
-    /* What the engine is, JSON: {"lgs", "engine", "torch", "file", "devices"}; give it back with
-     * string_delete. [any thread] */
+    /* What the engine is, JSON: {"lgs", "engine", "torch", "file", "interface", "devices"}; the interface is a sentence
+     * on how it reaches libtorch, and for which releases. Give it back with string_delete. [any thread] */
     lgs_status_t (*engine_info)(const lgs_engine_t *engine, char **info, lgs_error_t **error);
 
     /* No call with this engine may be under way. [any thread] */

@@ -27,6 +27,8 @@ pub struct Engine {
     pub module: EngineModuleRef,
     pub file: PathBuf,
     pub torch: TorchRelease,
+    /// How it reaches libtorch, and so why it was taken.
+    pub interface: String,
 }
 
 /// The most bytes that a manifest and an engine may have; ours have some hundred, and 2 MiB.
@@ -78,6 +80,15 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
     let file = manifest.with_file_name(name);
     let opened = checked(&file, sha256)?;
     let module = load(&file, opened, sha256)?;
+    module.ready()().into_result().map_err(|why| {
+        Error::new(
+            Status::Engine,
+            format!(
+                "{}: the engine cannot use the libtorch that is loaded here, of torch {torch}: {why}",
+                file.display()
+            ),
+        )
+    })?;
     let built_for = module.torch()();
     if TorchRelease::parse(&built_for) != Some(torch) {
         return Err(Error::new(
@@ -89,8 +100,12 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
             ),
         ));
     }
-    log::debug!("engine {} for torch {torch}", file.display());
-    Ok(Engine { module, file, torch })
+    let interface = match &build.tch {
+        Some(release) => format!("tch {release}, which is for torch {torch} alone"),
+        None => format!("PyTorch's stable C interface, for torch {} and newer", build.torch),
+    };
+    log::debug!("engine {} for torch {torch}: {interface}", file.display());
+    Ok(Engine { module, file, torch, interface })
 }
 
 fn read(manifest: &Path) -> Result<Engines> {
@@ -103,25 +118,33 @@ fn read(manifest: &Path) -> Result<Engines> {
     Engines::parse(&text).map_err(wrong)
 }
 
+/// The engine for exactly this torch, or else the one for it and all that came before it.
 fn choose(engines: Engines, torch: TorchRelease, manifest: &Path) -> Result<EngineBuild> {
-    let fits_torch = |build: &&EngineBuild| TorchRelease::parse(&build.torch) == Some(torch);
-    let here = |build: &EngineBuild| build.platform.as_deref() == Some(PLATFORM);
-    if let Some(build) = engines.engines.iter().filter(fits_torch).find(|build| here(build)) {
+    let builds = engines.engines;
+    let here = |build: &&EngineBuild| build.platform.as_deref() == Some(PLATFORM);
+    let release = |build: &EngineBuild| TorchRelease::parse(&build.torch);
+    let exact = builds.iter().filter(here).find(|build| !build.and_newer && release(build) == Some(torch));
+    let newer = || {
+        let serves = |build: &&EngineBuild| build.and_newer && release(build).is_some_and(|least| least <= torch);
+        builds.iter().filter(here).filter(serves).max_by_key(|build| release(build))
+    };
+    if let Some(build) = exact.or_else(newer) {
         return Ok(build.clone());
     }
-    let builds = &engines.engines;
-    let all: Vec<String> = builds
-        .iter()
-        .filter_map(|build| Some(format!("torch {} on {}", build.torch, build.platform.as_deref()?)))
-        .collect();
+    let named =
+        |build: &EngineBuild| format!("torch {}{}", build.torch, if build.and_newer { " and newer" } else { "" });
+    let all: Vec<String> =
+        builds.iter().filter_map(|build| Some(format!("{} on {}", named(build), build.platform.as_deref()?))).collect();
     let all = match &all[..] {
         [] => "none".to_owned(),
         all => all.join(", "),
     };
-    let torches: Vec<&str> = builds.iter().filter(|build| here(build)).map(|build| &build.torch[..]).collect();
-    let what_to_do = match &torches[..] {
-        [] => "Build one on this system".to_owned(),
-        torches => format!("Install torch {} in the host's environment", torches.join(" or ")),
+    let least = builds.iter().filter(here).filter(|build| build.and_newer).min_by_key(|build| release(build));
+    let torches: Vec<&str> = builds.iter().filter(here).map(|build| &build.torch[..]).collect();
+    let what_to_do = match (least, &torches[..]) {
+        (Some(build), _) => format!("Install torch {} or newer in the host's environment", build.torch),
+        (None, []) => "Build one on this system".to_owned(),
+        (None, torches) => format!("Install torch {} in the host's environment", torches.join(" or ")),
     };
     Err(Error::new(
         Status::Engine,

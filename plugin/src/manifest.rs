@@ -90,9 +90,17 @@ impl Engines {
                 quoted(&error.to_string())
             )
         })?;
-        match engines.format {
-            ENGINES_FORMAT => Ok(engines),
-            other => Err(format!("expected format {ENGINES_FORMAT}, got {other}")),
+        if engines.format != ENGINES_FORMAT {
+            return Err(format!("expected format {ENGINES_FORMAT}, got {}", engines.format));
+        }
+        match engines.engines.iter().find(|build| build.tch.is_some() == build.and_newer) {
+            None => Ok(engines),
+            Some(build) => Err(format!(
+                "expected an engine for torch {} alone, or for it and newer ones, got {}; unpack the whole plugin folder \
+                 again, or run `make build`",
+                quoted(&build.torch),
+                if build.and_newer { "both" } else { "an entry with the missing field `tch`" }
+            )),
         }
     }
 }
@@ -103,8 +111,11 @@ impl Engines {
 pub struct EngineBuild {
     /// "2.11".
     pub torch: String,
-    /// The tch release for it, "0.24".
-    pub tch: String,
+    /// It serves all newer releases, too: by PyTorch's stable C interface.
+    #[serde(default)]
+    pub and_newer: bool,
+    /// The tch release that it is built with, "0.24"; none where it is the stable interface.
+    pub tch: Option<String>,
     pub platform: Option<String>,
     pub file: Option<String>,
     pub sha256: Option<String>,

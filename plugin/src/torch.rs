@@ -3,7 +3,7 @@
 use libloading::Library;
 
 /// A torch minor release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TorchRelease {
     pub major: u32,
     pub minor: u32,

@@ -126,7 +126,7 @@ static void open_refused(int line, size_t struct_size, size_t size, const char *
     open_refused(__LINE__, sizeof(lgs_engine_config_t), sizeof(lgs_engine_config_t), manifest, torch_version, expected, words)
 
 #define WITH_SIZE(struct_size, size, expected, words)                                                                  \
-    open_refused(__LINE__, struct_size, size, manifest, "9.9.0", expected, words)
+    open_refused(__LINE__, struct_size, size, manifest, "1.13.0", expected, words)
 
 /* An engine manifest with the same build for every platform. */
 #define BUILD(platform, sha256)                                                                                        \
@@ -150,9 +150,9 @@ static void open_arguments(void)
      * finds no libtorch to link against), and with one that has none. */
     OPEN_REFUSED(manifest, NULL, LGS_ERROR_ENGINE, "no libtorch is loaded");
     OPEN_REFUSED(manifest, "2.11.0+cu130", LGS_ERROR_ENGINE, "libtorch");
-    OPEN_REFUSED(manifest, "9.9.0", LGS_ERROR_ENGINE, "no engine for torch 9.9");
-    OPEN_REFUSED(manifest, "9.9.0", LGS_ERROR_ENGINE, "torch 2.11 on ");
-    OPEN_REFUSED(manifest, "9.9.0", LGS_ERROR_ENGINE, "README");
+    OPEN_REFUSED(manifest, "1.13.0", LGS_ERROR_ENGINE, "no engine for torch 1.13");
+    OPEN_REFUSED(manifest, "1.13.0", LGS_ERROR_ENGINE, "torch 2.11 on ");
+    OPEN_REFUSED(manifest, "1.13.0", LGS_ERROR_ENGINE, "README");
     OPEN_REFUSED(manifest, "newest", LGS_ERROR_INVALID_ARGUMENT, "torch_version");
     OPEN_REFUSED(manifest, "", LGS_ERROR_INVALID_ARGUMENT, "torch_version");
     OPEN_REFUSED(manifest, "2.\xff", LGS_ERROR_INVALID_ARGUMENT, "config.torch_version: expected UTF-8");
@@ -176,9 +176,9 @@ static void open_struct_sizes(void)
     WITH_SIZE(offsetof(lgs_engine_config_t, torch_version), offsetof(lgs_engine_config_t, torch_version),
               LGS_ERROR_ENGINE, "no libtorch is loaded");
     WITH_SIZE(offsetof(lgs_engine_config_t, context), offsetof(lgs_engine_config_t, context), LGS_ERROR_ENGINE,
-              "no engine for torch 9.9");
+              "no engine for torch 1.13");
     WITH_SIZE(offsetof(lgs_engine_config_t, log), offsetof(lgs_engine_config_t, log), LGS_ERROR_ENGINE,
-              "no engine for torch 9.9");
+              "no engine for torch 1.13");
     /* A field that the size cuts through is not read. */
     WITH_SIZE(offsetof(lgs_engine_config_t, torch_version) + 4, offsetof(lgs_engine_config_t, torch_version) + 4,
               LGS_ERROR_ENGINE, "no libtorch is loaded");
@@ -187,8 +187,8 @@ static void open_struct_sizes(void)
         struct {
             lgs_engine_config_t known;
             void *later[3];
-        } newer = {{sizeof newer, manifest, "9.9.0", NULL, NULL}, {SENTINEL, SENTINEL, SENTINEL}};
-        REFUSED(LGS_ERROR_ENGINE, "no engine for torch 9.9", lgs->engine_open(&newer.known, &engine, &error));
+        } newer = {{sizeof newer, manifest, "1.13.0", NULL, NULL}, {SENTINEL, SENTINEL, SENTINEL}};
+        REFUSED(LGS_ERROR_ENGINE, "no engine for torch 1.13", lgs->engine_open(&newer.known, &engine, &error));
     }
     CHECK(engine == SENTINEL);
 }

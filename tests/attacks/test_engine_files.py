@@ -25,9 +25,13 @@ RELEASE = ".".join(torch.__version__.split(".")[:2])
 
 
 def this_build() -> dict:
-    """The entry of the assembled manifest for this torch."""
+    """An entry for this torch alone: that of the assembled manifest, or one with the stable engine's file."""
     builds = json.loads((BIN / "engines.json").read_text())["engines"]
-    return next(build for build in builds if build["torch"] == RELEASE)
+    own = [build for build in builds if build["torch"] == RELEASE and "tch" in build]
+    stable = [build for build in builds if build.get("and_newer")]
+    build = {"tch": "0.24"} | (own or stable)[0] | {"torch": RELEASE}
+    build.pop("and_newer", None)
+    return build
 
 
 def write(folder: Path, text: str | bytes | dict) -> Path:

@@ -114,12 +114,16 @@ BUILT = {
 }
 
 
+STABLE = {name: value for name, value in BUILT.items() if name != "tch"} | {"torch": "2.10", "and_newer": True}
+
+
 def engines(build, **more):
     return {"format": 1, "engines": [build], **more}
 
 
-def test_a_built_engine_is_accepted():
-    assert problems("engines", engines(BUILT)) == []
+@pytest.mark.parametrize("build", [BUILT, STABLE])
+def test_a_built_engine_is_accepted(build):
+    assert problems("engines", engines(build)) == []
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,8 @@ def test_a_built_engine_is_accepted():
         engines(BUILT | {"sha256": "0" * 63}),
         engines(BUILT | {"sha256": "A" * 64}),
         engines(BUILT | {"sha1": "0" * 40}),
+        engines(BUILT | {"and_newer": True}),
+        engines(STABLE | {"and_newer": False}),
         *(engines({name: v for name, v in BUILT.items() if name != left_out}) for left_out in BUILT),
     ],
 )
@@ -213,9 +219,10 @@ def test_the_assembled_engine_manifest_is_valid_and_its_checksums_right():
     assert builds
     for build in builds:
         assert hashlib.sha256((file.parent / build["file"]).read_bytes()).hexdigest() == build["sha256"]
-        assert build["torch"] in build["file"]
-    sources = {(build["torch"], build["tch"]) for build in read(MANIFESTS / "engines.json")["engines"]}
-    assert {(build["torch"], build["tch"]) for build in builds} <= sources
+        assert ("stable" if build.get("and_newer") else build["torch"]) in build["file"]
+    sources = {(build["torch"], build.get("tch")) for build in read(MANIFESTS / "engines.json")["engines"]}
+    assert {(build["torch"], build.get("tch")) for build in builds} <= sources
+    assert [build["torch"] for build in builds if build.get("and_newer")] == ["2.10"]
 
 
 def test_a_mode_is_the_choice_of_an_option_that_has_no_input():

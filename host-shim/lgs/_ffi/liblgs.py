@@ -94,7 +94,11 @@ def _what_runs_here() -> str:
     """What this system and torch are, what the folder is built for, and what to do."""
     try:
         engines = json.loads((HOME / "bin" / "engines.json").read_text(encoding="utf-8"))["engines"]
-        built = {(str(engine["torch"]), engine["platform"]) for engine in engines if engine.get("platform")}
+        built = {
+            (f"{engine['torch']}{' and newer' if engine.get('and_newer') else ''}", engine["platform"])
+            for engine in engines
+            if engine.get("platform")
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         built = set()
     listed = ", ".join(f"torch {release} on {system}" for release, system in sorted(built)) or "nothing"

@@ -103,8 +103,10 @@ pub struct GaussianPrior<'a> {
 #[sabi(kind(Prefix(prefix_ref = EngineModuleRef, prefix_fields = EngineModulePrefix)))]
 #[sabi(missing_field(panic))]
 pub struct EngineModule {
-    /// The torch release it was compiled against, as "2.11".
+    /// The torch release that it works with, as "2.11".
     pub torch: extern "C" fn() -> RString,
+    /// Whether the libtorch that is loaded has all that it uses; asked before anything else.
+    pub ready: extern "C" fn() -> RResult<(), RString>,
     /// Devices that the host's libtorch sees, as "cpu", "cuda:0".
     pub devices: extern "C" fn() -> RVec<RString>,
     /// Where log records go. The last caller's sink stays.

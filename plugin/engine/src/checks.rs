@@ -1,11 +1,10 @@
 //! What is checked: arguments before the first evaluation, and numbers that have to be finite.
 
-use tch::{Device, Kind, Tensor};
-
 use crate::{
     error::{Error, Result},
     layout::Layout,
     process::{ForwardProcess, Process},
+    tensor::{Device, Kind, Tensor},
 };
 
 /// Whether every number is finite. Waits for the device.

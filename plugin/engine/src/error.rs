@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tch::TchError;
+use crate::tensor::Refusal;
 
 /// What libtorch says, in part, where there is no memory: CUDA, ROCm, XPU and MPS; a CPU on Linux; on Windows.
 const NO_MEMORY: [&str; 3] = ["out of memory", "can't allocate memory", "not enough memory"];
@@ -40,10 +40,10 @@ pub enum Error {
     OutOfMemory(String),
 }
 
-impl From<TchError> for Error {
-    fn from(error: TchError) -> Self {
+impl From<Refusal> for Error {
+    fn from(error: Refusal) -> Self {
         match error {
-            TchError::Torch(message) => Self::of_torch(&message),
+            Refusal::Torch(message) => Self::of_torch(&message),
             other => Self::of_torch(&other.to_string()),
         }
     }

@@ -1,13 +1,12 @@
 //! What a trajectory needs beside the model: noise, and somebody to report to.
 
-use tch::Tensor;
-
 use crate::{
     checks::names::NOISE,
     covariance::Statistics,
     error::Result,
     model::{Denoiser, Evaluator},
     options::Jvp,
+    tensor::Tensor,
 };
 
 /// A model with its surroundings.

@@ -10,11 +10,10 @@
 //! that of x_t/α_t. η = 0 is the probability-flow ODE (Song et al., arXiv 2011.13456; for Gaussian data, "analytical
 //! teleportation", arXiv 2412.09726), η = 1 the posterior kernel of DDPM.
 
-use tch::Tensor;
-
 use crate::{
     error::Result,
     process::{ForwardProcess, Process},
+    tensor::Tensor,
 };
 
 /// The step σ_t → σ_s, 0 < σ_s ≤ σ_t, α_s > 0; 0 ≤ η ≤ 1.

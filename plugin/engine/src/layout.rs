@@ -1,8 +1,9 @@
 //! The shape, dtypes and device that a trajectory keeps, and PyTorch's names for them.
 
-use tch::{Kind, Tensor};
-
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tensor::{Device, Kind, Tensor},
+};
 
 /// The shape and the kinds that a trajectory keeps, taken from its first x.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub struct Layout {
     pub model_kind: Kind,
     /// What the sampler computes in: float64 for float64, else float32.
     pub kind: Kind,
-    pub device: tch::Device,
+    pub device: Device,
 }
 
 impl Layout {
@@ -21,7 +22,7 @@ impl Layout {
         if !x.defined() {
             return Err(Error::Argument(format!("{name}: expected a tensor, got an undefined one")));
         }
-        // A dtype that tch does not know cannot be one that a model computes in.
+        // A dtype that is not known here cannot be one that a model computes in.
         let model_kind = x.f_kind().ok();
         let kind = match model_kind {
             Some(Kind::Double) => Kind::Double,
@@ -129,16 +130,17 @@ pub(crate) fn dtype(kind: Kind) -> String {
         Kind::ComplexHalf => "complex32".into(),
         Kind::ComplexFloat => "complex64".into(),
         Kind::ComplexDouble => "complex128".into(),
+        #[cfg_attr(feature = "stable", allow(unreachable_patterns))] // tch has more
         other => format!("{other:?}").to_lowercase(),
     }
 }
 
 /// PyTorch's name of a device.
-pub(crate) fn device(device: tch::Device) -> String {
+pub(crate) fn device(device: Device) -> String {
     match device {
-        tch::Device::Cpu => "cpu".into(),
-        tch::Device::Cuda(index) => format!("cuda:{index}"),
-        tch::Device::Mps => "mps".into(),
-        tch::Device::Vulkan => "vulkan".into(),
+        Device::Cpu => "cpu".into(),
+        Device::Cuda(index) => format!("cuda:{index}"),
+        Device::Mps => "mps".into(),
+        other => format!("{other:?}").to_lowercase(),
     }
 }

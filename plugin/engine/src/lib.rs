@@ -2,6 +2,7 @@
 //!
 //! Each module knows of those above it alone:
 //!
+//! * [`tensor`]: libtorch's tensors, the only part that knows how libtorch is reached.
 //! * [`error`], [`options`], [`process`], [`layout`], [`checks`], [`memory`]: the ground. The reverse step's coefficients
 //!   are in [`process`].
 //! * [`model`]: the model as a trait, and the one place where it is called.
@@ -15,8 +16,8 @@
 //! * [`trajectory`]: the loop over them. [`pointwise`]: what can be asked of a single point.
 //! * [`module`]: how `liblgs` reaches all this; the only part that knows of handles.
 //!
-//! Only the fallible `f_…` calls of `tch` are used: a panic here is a bug, unless it is one of `tch`'s own
-//! ([`module`]).
+//! Only the fallible `f_…` calls of tensors are used: a panic here is a bug, unless it is one of `tch`'s own
+//! ([`tensor`]).
 
 pub mod checks;
 pub mod covariance;
@@ -34,4 +35,5 @@ pub mod pointwise;
 pub mod process;
 pub mod solver;
 pub mod start;
+pub mod tensor;
 pub mod trajectory;

@@ -3,9 +3,9 @@
 
 use std::{
     ffi::c_void,
-    panic::{self, catch_unwind, AssertUnwindSafe},
+    panic::{catch_unwind, AssertUnwindSafe},
     ptr::NonNull,
-    sync::{Once, PoisonError, RwLock},
+    sync::{PoisonError, RwLock},
 };
 
 use abi_stable::{
@@ -22,25 +22,22 @@ use lgs_abi::{
     options::{Jvp, Options, Process},
     tensor::{BorrowedTensor, OwnedTensor},
 };
-use tch::Tensor;
 
 use crate::{
     error::{Error, Result},
     host::{Host, Progress},
     layout::device,
     model::{Calibration, Denoiser},
-    pointwise, start, trajectory,
+    pointwise, start,
+    tensor::{self, Device, Tensor},
+    trajectory,
 };
-
-/// The torch release that this engine's `tch` is for.
-const TORCH: &str = "2.11";
 
 #[export_root_module]
 pub fn module() -> EngineModuleRef {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(without_reports_of_refusals);
     EngineModule {
         torch,
+        ready,
         devices,
         set_log_sink,
         sample,
@@ -55,12 +52,16 @@ pub fn module() -> EngineModuleRef {
 }
 
 extern "C" fn torch() -> RString {
-    TORCH.into()
+    tensor::torch().into()
+}
+
+extern "C" fn ready() -> RResult<(), RString> {
+    tensor::prepare().map_err(Into::into).into()
 }
 
 extern "C" fn devices() -> RVec<RString> {
-    let cuda = catch_unwind(tch::Cuda::device_count).unwrap_or(0).max(0) as usize;
-    std::iter::once(tch::Device::Cpu).chain((0..cuda).map(tch::Device::Cuda)).map(|d| device(d).into()).collect()
+    let cuda = (0..tensor::cuda_devices()).map(Device::Cuda);
+    std::iter::once(Device::Cpu).chain(cuda).map(|d| device(d).into()).collect()
 }
 
 extern "C" fn sample(
@@ -140,19 +141,18 @@ extern "C" fn tensor_clone(tensor: BorrowedTensor<'_>) -> RResult<OwnedTensor, E
 
 unsafe extern "C" fn tensor_delete(handle: NonNull<c_void>) {
     // SAFETY: by the contract of `EngineModule::tensor_delete` the handle owns an at::Tensor.
-    let _ = catch_unwind(|| drop(unsafe { Tensor::from_ptr(handle.as_ptr().cast()) }));
+    let _ = catch_unwind(|| drop(unsafe { tensor::owned(handle) }));
 }
 
 /// A second owner of a tensor of the host's.
 fn borrow(tensor: BorrowedTensor<'_>) -> Tensor {
     // SAFETY: by the contract of `BorrowedTensor` it points to an at::Tensor.
-    unsafe { Tensor::clone_from_ptr(tensor.handle().as_ptr().cast()) }
+    unsafe { tensor::borrowed(tensor.handle()) }
 }
 
 /// A tensor for the host to own.
 fn give(tensor: Tensor) -> Result<OwnedTensor> {
-    let mut tensor = std::mem::ManuallyDrop::new(tensor);
-    let handle = NonNull::new(tensor.as_mut_ptr().cast())
+    let handle = tensor::into_handle(tensor)
         .ok_or_else(|| Error::Output("expected a tensor for the host, got a null handle".into()))?;
     // SAFETY: the handle owns the tensor, which its Rust owner above will not drop.
     Ok(unsafe { OwnedTensor::new(handle, tensor_delete) })
@@ -160,7 +160,7 @@ fn give(tensor: Tensor) -> Result<OwnedTensor> {
 
 /// A handle that borrows from `tensor`.
 fn lend(tensor: &Tensor) -> *mut c_void {
-    tensor.as_ptr().cast_mut().cast()
+    tensor::lend(tensor)
 }
 
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, EngineError> {
@@ -169,7 +169,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, EngineError> {
         Ok(Err(error)) => RErr(engine_error(&error)),
         Err(panic) => {
             let message = panic_message(&*panic);
-            RErr(match refusal(message) {
+            RErr(match tensor::refusal_of_panic(message) {
                 Some(refused) => engine_error(&Error::of_torch(&refused)),
                 None => EngineError {
                     kind: EngineErrorKind::Internal,
@@ -178,26 +178,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, EngineError> {
             })
         }
     }
-}
-
-/// What libtorch refused, where a panic says so.
-///
-/// `tch` 0.24 reads the error of an operation after it has dropped its arguments, and its `Scalar` unwraps, when
-/// dropped, whatever error there is: an operation with a number among its arguments panics where it should fail.
-fn refusal(message: &str) -> Option<String> {
-    let quoted = message.strip_prefix("called `Result::unwrap()` on an `Err` value: Torch(\"")?.strip_suffix("\")")?;
-    Some(quoted.replace("\\n", "\n").replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\"))
-}
-
-/// A panic that is answered as an error is no bug, and nothing is to be printed of it. The hook is that of the engine's
-/// own standard library, and nobody else's.
-fn without_reports_of_refusals() {
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if refusal(panic_message(panic.payload())).is_none() {
-            report(panic);
-        }
-    }));
 }
 
 fn engine_error(error: &Error) -> EngineError {
@@ -234,7 +214,7 @@ impl CHost<'_> {
         let mut stored = std::ptr::null_mut();
         let answer = callback(self.0.context, &mut stored);
         // SAFETY: by the contract of the callbacks, what is stored is an at::Tensor that is ours from here on.
-        let tensor = NonNull::new(stored).map(|handle| unsafe { Tensor::from_ptr(handle.as_ptr().cast()) });
+        let tensor = NonNull::new(stored).map(|handle| unsafe { tensor::owned(handle) });
         answered(answer)?;
         tensor.ok_or(Error::Failed)
     }

@@ -1,10 +1,9 @@
 //! What a user can choose, in terms of the mathematics.
 
+use crate::tensor::Kind;
 pub use lgs_abi::options::{Covariance, DoubledBatch, Jvp, Options, OtherSteps, Precision, Solver};
 
 use std::ops::RangeInclusive;
-
-use tch::Kind;
 
 /// The dtype of that precision; `None`: that of x.
 pub fn kind_of(precision: Precision) -> Option<Kind> {

@@ -1,7 +1,5 @@
 //! What can be asked of one point: the noise of a step, a Jacobian-vector product, the principal components.
 
-use tch::Tensor;
-
 use crate::{
     checks::{self, all_finite},
     covariance::{
@@ -15,6 +13,7 @@ use crate::{
     model::{Denoiser, Evaluator, Plan},
     options::{covariance_range, Covariance, Options},
     process::{ForwardProcess, ReverseStep},
+    tensor::{self, Tensor},
 };
 
 /// Σ^{1/2} z of the step σ → σ' at x, without s_noise; x, z and the result (batch, ...).
@@ -28,7 +27,7 @@ pub fn reverse_noise<M: Denoiser + ?Sized>(
     sigma_next: f64,
     z: &Tensor,
 ) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tensor::no_grad_guard();
     let layout = Layout::of("x", x)?;
     let levels = match sigma_next == 0.0 {
         true => checks::sigmas(options.process, &[sigma, sigma_next])?,
@@ -72,7 +71,7 @@ pub fn principal_components<M: Denoiser + ?Sized>(
     sigma: f64,
     z: &Tensor,
 ) -> Result<PrincipalComponents> {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tensor::no_grad_guard();
     let layout = Layout::of("x", x)?;
     let sigma = checks::sigmas(options.process, &[sigma, 0.0])?[0];
     let law = law::<M>(&Options { covariance: Covariance::Lanczos, ..*options });
@@ -104,7 +103,7 @@ pub fn jvp<M: Denoiser + ?Sized>(
     sigma: f64,
     v: &Tensor,
 ) -> Result<(Tensor, Tensor)> {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tensor::no_grad_guard();
     let layout = Layout::of("x", x)?;
     let sigma = checks::sigmas(options.process, &[sigma, 0.0])?[0];
     checks::finite("x", x)?;

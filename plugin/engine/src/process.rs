@@ -3,9 +3,8 @@
 //! All but [`ReverseStep::mean`] are scalars in float64.
 
 pub use lgs_abi::options::Process;
-use tch::Tensor;
 
-use crate::error::Result;
+use crate::{error::Result, tensor::Tensor};
 
 /// Smallest α at which a Jacobian is taken. See [`ForwardProcess::jacobian_sigma`].
 const MIN_ALPHA: f64 = 0.005;

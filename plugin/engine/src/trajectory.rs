@@ -1,7 +1,5 @@
 //! A trajectory: from noise to a sample, step by step.
 
-use tch::Tensor;
-
 use crate::{
     checks::{self, finite_and_fetch, names::NOISE},
     covariance::Statistics,
@@ -12,6 +10,7 @@ use crate::{
     options::{self, covariance_range, Covariance, Options},
     process::{forward_draw, Process, ReverseStep},
     solver::{solver, History, Outcome, Past, Solver, Step},
+    tensor::{self, Tensor},
 };
 
 /// The estimated relative error of a step's noise from which on it is told, once a trajectory.
@@ -42,7 +41,7 @@ pub fn sample_with<H: Host + ?Sized>(
     x: &Tensor,
     sigmas: &[f64],
 ) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tensor::no_grad_guard();
     let layout = Layout::of("x", x)?;
     let sigmas = &checks::sigmas(options.process, sigmas)?[..];
     solver.check(&layout)?;

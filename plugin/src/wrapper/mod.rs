@@ -138,6 +138,7 @@ unsafe extern "C" fn engine_info(engine: *const LgsEngine, info: *mut *mut c_cha
                     "engine": engine.file.file_name().map(|name| name.to_string_lossy()),
                     "torch": engine.torch.to_string(),
                     "file": engine.file,
+                    "interface": engine.interface,
                     "devices": devices,
                 })
                 .to_string(),

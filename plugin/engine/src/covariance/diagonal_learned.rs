@@ -1,7 +1,5 @@
 //! Σ = η² v I + c diag J, diag J from a network of the host's: OCM itself (arXiv 2406.10808).
 
-use tch::Tensor;
-
 use super::{
     draw::{Draw, Law, Noise},
     probed::with_eigenvalues,
@@ -11,6 +9,7 @@ use crate::{
     error::Result,
     linear::bases::{Basis, Structure},
     model::{Denoiser, Evaluator},
+    tensor::Tensor,
 };
 
 pub struct DiagonalLearned;

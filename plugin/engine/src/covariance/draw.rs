@@ -1,7 +1,5 @@
 //! What a law of the covariance is given, and what it gives.
 
-use tch::Tensor;
-
 use crate::{
     checks::{
         finite_and_fetch,
@@ -12,6 +10,7 @@ use crate::{
     layout::Layout,
     model::{Denoiser, Evaluator},
     process::{ForwardProcess, ReverseStep},
+    tensor::Tensor,
 };
 
 /// A covariance Σ of the reverse step.

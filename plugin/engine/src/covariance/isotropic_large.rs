@@ -1,12 +1,11 @@
 //! Σ = η² σ²_{t|s} I: the larger of DDPM's two choices (arXiv 2006.11239, 3.2), nothing of J.
 
-use tch::Tensor;
-
 use super::draw::{Draw, Law, Noise};
 use crate::{
     error::Result,
     model::{Denoiser, Evaluator},
     process::ReverseStep,
+    tensor::Tensor,
 };
 
 pub struct IsotropicLarge;

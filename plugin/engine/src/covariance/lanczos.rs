@@ -3,8 +3,6 @@
 
 use std::cell::OnceCell;
 
-use tch::Tensor;
-
 use super::draw::{Draw, Law, Noise};
 use crate::{
     checks::{
@@ -18,6 +16,7 @@ use crate::{
         lanczos, Krylov,
     },
     model::{Denoiser, Evaluator},
+    tensor::Tensor,
 };
 
 pub struct Lanczos {

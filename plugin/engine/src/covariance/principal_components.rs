@@ -9,14 +9,13 @@
 //! they show is Manor and Michaeli's, "On the Posterior Distribution in Denoising: Application to
 //! Uncertainty Quantification" (arXiv 2309.13598), who find them by subspace iteration.
 
-use tch::Tensor;
-
 use super::lanczos::projected;
 use crate::{
     error::Result,
     jacobian::Linearization,
     linear::lanczos,
     model::{Denoiser, Evaluator},
+    tensor::Tensor,
 };
 
 /// D(x) and the leading components.

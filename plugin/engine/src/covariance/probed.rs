@@ -1,7 +1,5 @@
 //! Σ = s I + c Bᵀ diag(λ) B: what the laws have in common that take J to be diagonal in a known basis.
 
-use tch::Tensor;
-
 use super::draw::{Draw, Law, Noise};
 use crate::{
     checks::{
@@ -12,6 +10,7 @@ use crate::{
     layout::Layout,
     linear::bases::{self, Basis, Structure},
     model::{Denoiser, Evaluator},
+    tensor::Tensor,
 };
 
 /// λ from probes, B and what is alike in λ by the structure.

@@ -6,9 +6,10 @@
 //! pixels, and rounding in the model bounds it below. The fractions are those of a study that can
 //! be run again: `tests/evidence/studies/products.py`.
 
-use tch::{Kind, Tensor};
-
-use crate::error::Result;
+use crate::{
+    error::Result,
+    tensor::{Kind, Tensor},
+};
 
 /// Which finite difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

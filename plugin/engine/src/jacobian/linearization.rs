@@ -7,8 +7,6 @@
 
 use std::time::Instant;
 
-use tch::Tensor;
-
 use super::{
     difference::{step, Difference},
     forward::ForwardLevel,
@@ -16,6 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{Denoiser, Evaluator},
+    tensor::{make_dual, unpack_dual, Tensor},
 };
 
 /// D linearized at one (x, σ): D(x) and J v, each evaluated when first asked for.
@@ -84,9 +83,9 @@ impl<'e, 'm, M: Denoiser + ?Sized> Linearization<'e, 'm, M> {
         let kind = self.evaluator.layout.model_kind;
         let x = self.x.f_to_dtype(kind, false, true)?;
         let v = v.f_to_dtype(kind, false, true)?;
-        let dual = Tensor::f_internal_make_dual(&x, &v, 0)?;
+        let dual = make_dual(&x, &v)?;
         let output = self.evaluator.answer(&dual, self.sigma, 1)?;
-        let (denoised, tangent) = Tensor::f_internal_unpack_dual(&output, 0)?;
+        let (denoised, tangent) = unpack_dual(&output)?;
         Ok((denoised, tangent))
     }
 

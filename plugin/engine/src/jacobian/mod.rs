@@ -6,12 +6,11 @@ mod forward;
 pub mod linearization;
 mod selection;
 
-use tch::Tensor;
-
 pub use self::linearization::Linearization;
 use crate::{
     error::{Error, Result},
     model::{Denoiser, Method},
+    tensor::Tensor,
 };
 
 impl<M: Denoiser + ?Sized> Linearization<'_, '_, M> {

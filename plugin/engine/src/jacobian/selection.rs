@@ -8,14 +8,13 @@
 
 use std::time::Instant;
 
-use tch::{Kind, Tensor};
-
 use super::linearization::{Linearization, Pair};
 use crate::{
     checks::all_finite,
     error::Result,
     layout::dtype,
     model::{Denoiser, Method},
+    tensor::{Kind, Tensor},
 };
 
 /// Relative error of J v up to which a finite difference is as good as forward mode.

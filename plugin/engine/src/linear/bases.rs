@@ -9,10 +9,12 @@
 //! its trace (Hutchinson 1990). A few of them are noisy: what else is known of λ, that it is the same
 //! for all pixels or for neighbouring frequencies, is worth more than further ones.
 
-use tch::{Device, Kind, Tensor};
-
 use super::cosines::{cosines, edge, octave};
-use crate::{error::Result, memory::table};
+use crate::{
+    error::Result,
+    memory::table,
+    tensor::{Device, Kind, Tensor},
+};
 
 /// What a matrix is taken to be diagonal in, and where its eigenvalues are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

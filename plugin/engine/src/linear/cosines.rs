@@ -2,9 +2,7 @@
 
 use std::f64::consts::PI;
 
-use tch::Tensor;
-
-use crate::{error::Result, memory::table};
+use crate::{error::Result, memory::table, tensor::Tensor};
 
 /// The orthonormal cosine transform of `size` numbers (type II), a row for each frequency.
 pub(super) fn cosines(size: i64) -> Result<Tensor> {

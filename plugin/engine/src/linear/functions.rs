@@ -7,10 +7,11 @@
 //! (Golub and Meurant, "Matrices, Moments and Quadrature", 2010, 10.2.) The function is the caller's. The K × K
 //! problem is solved in float64 on the CPU, and fetching it is the only time that a step waits for the device.
 
-use tch::{Device, Kind, Tensor};
-
 use super::lanczos::Krylov;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tensor::{Device, Kind, Tensor},
+};
 
 /// T of every item of a batch, on the CPU in float64.
 pub struct Projected {

@@ -3,9 +3,10 @@
 //! Functions of (matvec, vector), never of a matrix; every item of the batch is a problem of its
 //! own. [`super::functions`] takes functions of the small matrix.
 
-use tch::{Kind, Tensor};
-
-use crate::error::Result;
+use crate::{
+    error::Result,
+    tensor::{Kind, Tensor},
+};
 
 /// K steps of Lanczos on a symmetric J from v_1 = z / ‖z‖: J V ≈ V T with T tridiagonal.
 pub struct Krylov {

@@ -5,9 +5,10 @@
 //! f(J) v = f(ρ) v + Σ_k (f(λ_k) − f(ρ)) u_k u_kᵀ v
 //! ```
 
-use tch::{Kind, Tensor};
-
-use crate::error::Result;
+use crate::{
+    error::Result,
+    tensor::{Kind, Tensor},
+};
 
 /// U (d, r), of orthonormal columns; λ (r,), float64 on the CPU; ρ.
 pub struct LowRank {

@@ -8,10 +8,13 @@
 //! hundreds, where a direction by itself has one number for all. The posterior covariance of pictures is close to
 //! this: what is undecided is decided for long waves first.
 
-use tch::{Kind, Tensor};
-
 use super::cosines::{cosines, edge, octave};
-use crate::{error::Result, layout::Layout, memory::table};
+use crate::{
+    error::Result,
+    layout::Layout,
+    memory::table,
+    tensor::{Kind, Tensor},
+};
 
 /// The longest transform along an axis; a longer one is cut into equal parts.
 const LONGEST: i64 = 1024;

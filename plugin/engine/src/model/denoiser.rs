@@ -1,8 +1,6 @@
 //! The model, as the mathematics sees it.
 
-use tch::Tensor;
-
-use crate::{error::Result, options::Jvp};
+use crate::{error::Result, options::Jvp, tensor::Tensor};
 
 /// A model that gives the posterior mean D(x, σ) = E[x_0 | x_t = x].
 pub trait Denoiser {

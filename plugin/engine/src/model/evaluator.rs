@@ -1,13 +1,12 @@
 //! The one place where the model is called: checks what comes back, and counts.
 
-use tch::{Kind, Tensor};
-
 use super::{denoiser::Denoiser, method::Method};
 use crate::{
     checks::names,
     error::{Error, Result},
     layout::{dtype, Layout},
     options::{kind_of, DoubledBatch, Jvp, Options, Precision},
+    tensor::{Kind, Tensor},
 };
 
 /// How a model is to be evaluated and differentiated.

@@ -1,8 +1,6 @@
 //! How a model is differentiated.
 
-use tch::Kind;
-
-use crate::options::Jvp;
+use crate::{options::Jvp, tensor::Kind};
 
 /// What is known so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,6 @@
 //! With the full covariance, "The Value of Covariance Matching in Gaussian DDPMs and the Lanczos Sampler"
 //! (arXiv 2605.22723); isotropic, DDIM's family (arXiv 2010.02502).
 
-use tch::Tensor;
-
 use super::seam::{History, Outcome, Solver, Step};
 use crate::{
     checks::{finite_and_fetch, names::DENOISED},
@@ -19,6 +17,7 @@ use crate::{
     layout::Layout,
     model::Evaluator,
     options::{Covariance, Options},
+    tensor::Tensor,
 };
 
 pub struct Ancestral<'h, H: Host + ?Sized> {

@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 
-use tch::Tensor;
-
 use crate::{
     covariance::Statistics, error::Result, host::Host, layout::Layout, model::Evaluator, options::Covariance,
-    process::ReverseStep,
+    process::ReverseStep, tensor::Tensor,
 };
 
 /// A way from x at σ to x at σ'. What it has to remember beyond the [`History`] is its own.

@@ -48,8 +48,6 @@
 //!
 //! All is done for x/α, whose noise level is σ/α.
 
-use tch::{Kind, Tensor};
-
 use super::seam::{History, Outcome, Solver, Step};
 use crate::{
     checks::{
@@ -65,6 +63,7 @@ use crate::{
     model::Evaluator,
     options::{Covariance, Options},
     process::{ForwardProcess, Process},
+    tensor::{Kind, Tensor},
 };
 
 /// Largest ρ: its λ has to be finite.

@@ -7,8 +7,6 @@
 //!
 //! with the integrator's G at η = 0 ([`crate::integrator`]), and the prior's covariance in the place of J.
 
-use tch::{Kind, Tensor};
-
 use crate::{
     checks,
     error::{Error, Result},
@@ -16,6 +14,7 @@ use crate::{
     layout::Layout,
     linear::low_rank::{departure, LowRank},
     process::{ForwardProcess, Process},
+    tensor::{self, Device, Kind, Tensor},
 };
 
 /// x_0 ~ N(μ, U diag(λ) Uᵀ + ρ (I − U Uᵀ)).
@@ -35,7 +34,7 @@ const ORTHONORMAL: f64 = 1e-3;
 
 /// x at σ' for x (batch, ...) at σ, along the probability-flow ODE of this prior; like x.
 pub fn teleport(prior: &GaussianPrior, process: Process, x: &Tensor, sigma: f64, sigma_next: f64) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tensor::no_grad_guard();
     let layout = Layout::of("x", x)?;
     let sigma = process.level(sigma);
     check_levels(process, sigma, sigma_next)?;
@@ -97,7 +96,7 @@ impl GaussianPrior {
                 self.basis.size()
             ));
         }
-        let eigenvalues = self.variances.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)?;
+        let eigenvalues = self.variances.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
         if rank > 0 && eigenvalues.f_min()?.f_double_value(&[])? < 0.0 {
             return wrong("prior.variances: expected numbers that are not negative".into());
         }
