@@ -5,6 +5,7 @@
 # make report the evidence for and against the full covariance: out/report/index.html, a page to read.
 #             Hours; a run that was stopped goes on where it was. ONLY="path_kl trained", QUICK=1 as above
 #             A full run of either puts its numbers into tests/evidence/, and prints README.md there
+# make torches the shim's tests on every release of torch: an environment of 5 GB each, one at a time; ONLY="2.15.0" too
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
 # make docs   what is written from one declaration: bindings from plugin/include/lgs.h, tables of options
 #             from manifests/nodes.json, of results from tests/evidence/results.json
@@ -26,7 +27,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Rust's own test programs find libtorch by this; a host has it loaded.
 TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
 
-.PHONY: demo test bench report build docs check clean
+.PHONY: demo test bench report torches build docs check clean
 
 demo: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.demo --out out/demo
@@ -40,6 +41,9 @@ bench: build
 
 report: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.report --out out/report $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+torches: build
+	PYTHONPATH=tests $(PYTHON) -m evidence.torches --out out/torches $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 build: $(VENV)/installed
 	cargo build --release --locked

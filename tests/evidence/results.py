@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 FILE = FOLDER / "results.json"
 FIGURES = FOLDER / "figures"
 
-PARTS = ("report", "demo", "bench")
+PARTS = ("report", "demo", "bench", "torches")
 """What writes them: ``make`` and this word."""
 
 Results = dict[str, dict[str, dict[str, Any]]]

@@ -28,6 +28,7 @@ MODULES = {
         "symmetry": "studies.symmetry",
         "adaptive": "studies.adaptive",
     },
+    "torches": {"torches": "torches.section"},
 }
 """Where each is; a part is what ``make`` calls it."""
 

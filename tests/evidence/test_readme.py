@@ -97,7 +97,7 @@ def test_a_full_run_takes_the_place_of_what_was_carried_over(tmp_path):
     assert results.publish("report", {"trained": measured()}, file) == ["trained"]
 
     assert results.load(file)["report"] == {"trained": measured(), "path_kl": CARRIED}
-    assert len(file.read_text().splitlines()) == 10, "a line for each section"
+    assert len(file.read_text().splitlines()) == 12, "a line for each section"
 
 
 @pytest.mark.parametrize(
