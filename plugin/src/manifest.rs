@@ -96,10 +96,10 @@ impl Engines {
         match engines.engines.iter().find(|build| build.tch.is_some() == build.and_newer) {
             None => Ok(engines),
             Some(build) => Err(format!(
-                "expected an engine for torch {} alone, or for it and newer ones, got {}; unpack the whole plugin folder \
-                 again, or run `make build`",
+                "expected the entry for torch {} to have either `tch` or `\"and_newer\": true`, got {}; unpack the whole \
+                 plugin folder again, or run `make build`",
                 quoted(&build.torch),
-                if build.and_newer { "both" } else { "an entry with the missing field `tch`" }
+                if build.and_newer { "both" } else { "neither (missing field `tch`)" }
             )),
         }
     }

@@ -65,7 +65,7 @@ static int undisturbed(const lgs_engine_t *engine, size_t f, const char *options
     lgs_host_t host = host_of(state);
     lgs_error_t *error = NULL;
     lgs_status_t status = functions[f].call(engine, options, &host, x, out, &error);
-    if (status == LGS_ERROR_INVALID_ARGUMENT) {
+    if (status == LGS_ERROR_INVALID_ARGUMENT && f > 0 && strstr(options, "secant")) {
         lgs->error_delete(error);
         return 0; /* This function has nothing to do with this solver. */
     }
@@ -418,18 +418,18 @@ static void logging(void)
 static lgs_tensor_t another_shape(void)
 {
     const int64_t sizes[] = {BATCH, D + 1};
-    return new_tensor(2, sizes, NULL, FLOAT64);
+    return new_tensor(2, sizes, NULL, DTYPE_FLOAT64);
 }
 
 static lgs_tensor_t another_axis(void)
 {
     const int64_t sizes[] = {1, BATCH, D};
-    return new_tensor(3, sizes, NULL, FLOAT64);
+    return new_tensor(3, sizes, NULL, DTYPE_FLOAT64);
 }
 
 static lgs_tensor_t of_no_axes(void)
 {
-    return new_tensor(0, NULL, NULL, FLOAT64);
+    return new_tensor(0, NULL, NULL, DTYPE_FLOAT64);
 }
 
 static lgs_tensor_t of_dtype(dtype_t dtype)
@@ -440,17 +440,17 @@ static lgs_tensor_t of_dtype(dtype_t dtype)
 
 static lgs_tensor_t of_float32(void)
 {
-    return of_dtype(FLOAT32);
+    return of_dtype(DTYPE_FLOAT32);
 }
 
 static lgs_tensor_t of_int64(void)
 {
-    return of_dtype(INT64);
+    return of_dtype(DTYPE_INT64);
 }
 
 static lgs_tensor_t of_complex64(void)
 {
-    return of_dtype(COMPLEX64);
+    return of_dtype(DTYPE_COMPLEX64);
 }
 
 static lgs_tensor_t with_nan(void)
@@ -520,9 +520,9 @@ static void odd_x(void)
     lgs_host_t host = host_of(&state);
     lgs_tensor_t result = SENTINEL;
 
-    prior.mean = new_tensor(1, item, NULL, FLOAT64);
-    prior.basis = new_tensor(2, column, NULL, FLOAT64);
-    prior.variances = new_tensor(1, one, NULL, FLOAT64);
+    prior.mean = new_tensor(1, item, NULL, DTYPE_FLOAT64);
+    prior.basis = new_tensor(2, column, NULL, DTYPE_FLOAT64);
+    prior.variances = new_tensor(1, one, NULL, DTYPE_FLOAT64);
     memcpy(numbers(prior.mean), mean, sizeof mean);
     memcpy(numbers(prior.basis), basis, sizeof basis);
     memcpy(numbers(prior.variances), variances, sizeof variances);
@@ -530,7 +530,7 @@ static void odd_x(void)
     /* A view with other strides is read as what it is: as columns, and one item for all of the batch. */
     for (int t = 0; t < 2; t++) {
         double values[N];
-        lgs_tensor_t strided = new_tensor(2, sizes, t ? repeated : transposed, FLOAT64), dense, expected = NULL;
+        lgs_tensor_t strided = new_tensor(2, sizes, t ? repeated : transposed, DTYPE_FLOAT64), dense, expected = NULL;
         result = NULL;
         for (int i = 0; i < N; i++) {
             values[i] = start[t ? i % D : i];
@@ -554,15 +554,15 @@ static void odd_x(void)
     }
     for (int dtype = 0; dtype < DTYPES; dtype++) {
         lgs_tensor_t x = new_tensor(2, sizes, NULL, dtype);
-        if (dtype <= BFLOAT16) {
+        if (dtype <= DTYPE_BFLOAT16) {
             result = NULL;
             ACCEPTED(lgs->teleport(engine, NULL, &prior, x, 2, 1, &result, &error));
-            CHECK(count_of(result) == N && is_float64(result) == (dtype == FLOAT64));
+            CHECK(count_of(result) == N && is_float64(result) == (dtype == DTYPE_FLOAT64));
             lgs->tensor_delete(engine, result);
         } else {
             result = SENTINEL;
-            REFUSED(LGS_ERROR_INVALID_TYPE, "x", lgs->teleport(engine, NULL, &prior, x, 2, 1, &result, &error));
-            REFUSED(LGS_ERROR_INVALID_TYPE, "x",
+            REFUSED(LGS_ERROR_INVALID_TYPE, "x:", lgs->teleport(engine, NULL, &prior, x, 2, 1, &result, &error));
+            REFUSED(LGS_ERROR_INVALID_TYPE, "x:",
                     lgs->sample(engine, exact, &host, x, sigmas, LEVELS, &result, &error));
             CHECK(result == SENTINEL);
         }
@@ -570,14 +570,14 @@ static void odd_x(void)
     }
     /* Of no axes, no items, no numbers. An empty batch is a batch. */
     {
-        lgs_tensor_t scalar = new_tensor(0, NULL, NULL, FLOAT64), nothing = new_tensor(2, no_items, NULL, FLOAT64);
-        lgs_tensor_t flat = new_tensor(2, no_numbers, NULL, FLOAT64);
+        lgs_tensor_t scalar = new_tensor(0, NULL, NULL, DTYPE_FLOAT64), nothing = new_tensor(2, no_items, NULL, DTYPE_FLOAT64);
+        lgs_tensor_t flat = new_tensor(2, no_numbers, NULL, DTYPE_FLOAT64);
         result = SENTINEL;
-        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x",
+        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x:",
                 lgs->sample(engine, exact, &host, scalar, sigmas, LEVELS, &result, &error));
-        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x",
+        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x:",
                 lgs->sample(engine, exact, &host, nothing, sigmas, LEVELS, &result, &error));
-        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x",
+        REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x:",
                 lgs->sample(engine, exact, &host, flat, sigmas, LEVELS, &result, &error));
         CHECK(result == SENTINEL);
         lgs->tensor_delete(engine, scalar);
@@ -655,6 +655,6 @@ const named_check_t call_checks[] = {
     {"tensors.returned", "A tensor that a callback returns and cannot be used is refused by step and by name.",
      odd_outputs},
     {"tensors.x", "x of any strides and floating dtype is taken, any other is refused by name.", odd_x},
-    {"numbers.refused", "Noise levels that are none are refused before the model is asked.", odd_numbers},
+    {"numbers.refused", "Invalid noise levels are refused before the model is asked.", odd_numbers},
 };
 const size_t call_check_count = COUNT(call_checks);

@@ -32,6 +32,12 @@ extern const lgs_api_t *lgs;
 /* One expectation of the check under way; what fails is kept, with where it is. */
 void expect(const char *file, int line, int holds, const char *format, ...);
 
+/* How many have failed in this process so far. */
+long failures_so_far(void);
+
+/* Says why a check cannot be made on this system; it passes. */
+void not_checked(const char *why);
+
 #define CHECK(condition) expect(__FILE__, __LINE__, (condition), "expected %s", #condition)
 
 /* That a call was refused with this status and a sentence that holds `words`; uses the error up. */

@@ -14,7 +14,7 @@ static void information(void)
     CHECK(engine != again);
     ACCEPTED(lgs->engine_info(engine, &info, &error));
     CHECK(info && info[0] == '{' && info[strlen(info) - 1] == '}');
-    CHECK(info && strstr(info, "\"torch\"") && strstr(info, "\"cpu\"") && strstr(info, "\"file\""));
+    CHECK(info && strstr(info, "\"torch\"") && strstr(info, "\"cpu\"") && strstr(info, "\"file\"") && strstr(info, "\"interface\""));
     lgs->string_delete(info);
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "info", lgs->engine_info(engine, NULL, &error));
     lgs->engine_close(engine);
@@ -49,6 +49,7 @@ static void one_step(void)
     CHECK_CLOSE(result, expected, 1e-8);
     CHECK(state.calls[DENOISE] == 1 + 4);
     lgs->tensor_delete(engine, result);
+    result = NULL;
 
     for (int i = 0; i < N; i++) {
         expected[i] = lambda[i % D] / (lambda[i % D] + sigmas[0] * sigmas[0]);
@@ -60,7 +61,9 @@ static void one_step(void)
     CHECK_CLOSE(product, values, 1e-8);
     CHECK_CLOSE(x, start, 0);
     lgs->tensor_delete(engine, result);
+    result = NULL;
     lgs->tensor_delete(engine, product);
+    product = NULL;
 
     /* All of the posterior's covariance, for there are as many products as coordinates. */
     lgs_tensor_t components = NULL;
@@ -75,14 +78,18 @@ static void one_step(void)
         }
     }
     lgs->tensor_delete(engine, result);
+    result = NULL;
     lgs->tensor_delete(engine, product);
+    product = NULL;
     lgs->tensor_delete(engine, components);
+    components = NULL;
 
     /* A second owner keeps the tensor alive when the first has let go. */
     ACCEPTED(lgs->tensor_clone(engine, x, &result, &error));
     lgs->tensor_delete(engine, x);
     CHECK_CLOSE(result, start, 0);
     lgs->tensor_delete(engine, result);
+    result = NULL;
     lgs->tensor_delete(engine, z);
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "tensor", lgs->tensor_clone(engine, NULL, &result, &error));
     lgs->tensor_delete(engine, NULL);
@@ -125,7 +132,7 @@ static void diagonals(void)
 static lgs_tensor_t shaped(const double *values, int64_t rows, int64_t columns)
 {
     const int64_t sizes[] = {rows, columns};
-    lgs_tensor_t tensor = new_tensor(columns ? 2 : 1, sizes, NULL, FLOAT64);
+    lgs_tensor_t tensor = new_tensor(columns ? 2 : 1, sizes, NULL, DTYPE_FLOAT64);
     memcpy(numbers(tensor), values, (size_t)(rows * (columns ? columns : 1)) * sizeof *values);
     return tensor;
 }
@@ -156,7 +163,7 @@ static void teleported(void)
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "sigma_next", lgs->teleport(engine, NULL, &prior, x, 1, 1, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "sigma_next", lgs->teleport(engine, NULL, &prior, x, 1, NAN, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "prior", lgs->teleport(engine, NULL, NULL, x, 2, 1, &result, &error));
-    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x", lgs->teleport(engine, NULL, &prior, NULL, 2, 1, &result, &error));
+    REFUSED(LGS_ERROR_INVALID_ARGUMENT, "x:", lgs->teleport(engine, NULL, &prior, NULL, 2, 1, &result, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "result", lgs->teleport(engine, NULL, &prior, x, 2, 1, NULL, &error));
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "engine", lgs->teleport(NULL, NULL, &prior, x, 2, 1, &result, &error));
     REFUSED(LGS_ERROR_INVALID_TYPE, "nope",

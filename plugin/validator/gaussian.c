@@ -22,7 +22,7 @@ double noise_at(int draw, int i)
 lgs_tensor_t tensor_of(const double *values)
 {
     const int64_t sizes[] = {BATCH, D};
-    lgs_tensor_t tensor = new_tensor(2, sizes, NULL, FLOAT64);
+    lgs_tensor_t tensor = new_tensor(2, sizes, NULL, DTYPE_FLOAT64);
     memcpy(numbers(tensor), values, N * sizeof *values);
     return tensor;
 }
@@ -42,7 +42,9 @@ static lgs_signal_t odd_answer(state_t *state, lgs_tensor_t *out)
     if (state->odd_tensor) {
         *out = state->odd_tensor();
     } else if (state->stores) {
-        *out = tensor_of(start); /* What is stored all the same must not be lost. */
+        /* What is stored all the same must not be lost. */
+        const int64_t sizes[] = {BATCH, state->wide};
+        *out = state->wide ? new_tensor(2, sizes, NULL, DTYPE_FLOAT64) : tensor_of(start);
     }
     return state->answer;
 }
@@ -53,7 +55,7 @@ static lgs_tensor_t jacobian(const state_t *state, lgs_tensor_t x, lgs_tensor_t 
     const double *levels = numbers(sigma), *values = numbers(x);
     int64_t items = count_of(sigma), width = state->wide ? state->wide : D;
     const int64_t sizes[] = {items, width};
-    lgs_tensor_t result = new_tensor(2, sizes, NULL, FLOAT64);
+    lgs_tensor_t result = new_tensor(2, sizes, NULL, DTYPE_FLOAT64);
     double *out = numbers(result);
     for (int64_t i = 0; i < items * width; i++) {
         double l = lambda[i % D], s = levels[i / width];
@@ -95,7 +97,7 @@ static lgs_signal_t noise(void *context, double sigma, double sigma_next, lgs_te
     if (is_odd(state, NOISE)) {
         return odd_answer(state, z);
     }
-    *z = new_tensor(2, sizes, NULL, FLOAT64);
+    *z = new_tensor(2, sizes, NULL, DTYPE_FLOAT64);
     for (int i = 0; i < BATCH * width; i++) {
         numbers(*z)[i] = noise_at(state->calls[NOISE], i);
     }

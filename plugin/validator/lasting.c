@@ -11,6 +11,8 @@
 #include "gaussian.h"
 
 #if defined(_WIN32)
+#include <windows.h>
+/* After windows.h, of which it uses the types. */
 #include <psapi.h>
 typedef HANDLE thread_t;
 typedef DWORD thread_id_t;
@@ -47,7 +49,7 @@ static double memory_in_use(void)
 {
 #if defined(_WIN32)
     PROCESS_MEMORY_COUNTERS counters;
-    return GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters) ? (double)counters.WorkingSetSize : 0;
+    return GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters) ? (double)counters.PagefileUsage : 0;
 #else
     double pages = 0, unused;
     FILE *file = fopen("/proc/self/statm", "r");
@@ -68,7 +70,7 @@ enum { WIDE = 1 << 17, MIB = 1 << 20, RUNS = 24 };
 static lgs_tensor_t wide_x(void)
 {
     const int64_t sizes[] = {BATCH, WIDE};
-    lgs_tensor_t x = new_tensor(2, sizes, NULL, FLOAT64);
+    lgs_tensor_t x = new_tensor(2, sizes, NULL, DTYPE_FLOAT64);
     for (int i = 0; i < BATCH * WIDE; i++) {
         numbers(x)[i] = noise_at(0, i % 97);
     }
@@ -82,6 +84,9 @@ static void keeps_nothing(lgs_signal_t answer)
     lgs_engine_t *engine = open_engine(NULL);
     lgs_tensor_t x = wide_x();
     double before = 0;
+    if (memory_in_use() == 0) {
+        not_checked("this system does not say how much memory a process uses");
+    }
     for (int run = 0; run < RUNS; run++) {
         state_t state = {.wide = WIDE, .odd = DENOISE, .odd_call = answer == LGS_CONTINUE ? 0 : 2, .answer = answer,
                          .stores = 1};
@@ -115,8 +120,8 @@ static void keeps_nothing(lgs_signal_t answer)
     }
     {
         double growth = (memory_in_use() - before) / MIB;
-        /* Each run makes a dozen tensors of 2 MiB at the least. One that is lost in each comes to 36. */
-        expect(__FILE__, __LINE__, growth < RUNS, "expected memory to stay as it is, got %.0f MiB more after %d runs",
+        /* Each run makes a dozen tensors of 2 MiB at the least. One that is lost in each comes to 34. */
+        expect(__FILE__, __LINE__, growth < RUNS || before == 0, "expected memory to stay as it is, got %.0f MiB more after %d runs",
                growth, RUNS - RUNS / 4);
     }
     lgs->tensor_delete(engine, x);
@@ -138,6 +143,9 @@ static void memory_of_failures(void)
 static void memory_of_texts(void)
 {
     double before = 0;
+    if (memory_in_use() == 0) {
+        not_checked("this system does not say how much memory a process uses");
+    }
     for (int i = 0; i < 120000; i++) {
         char *checked = NULL;
         lgs_error_t *error = NULL;
@@ -156,8 +164,9 @@ static void memory_of_texts(void)
 typedef struct lane {
     const lgs_engine_t *engine;
     thread_id_t thread;
-    int number, strangers, opens;
+    int number, strangers, opens, changes, refusals;
     lgs_status_t status;
+    /* Of the first of its runs. */
     double values[N];
     state_t state;
 } lane_t;
@@ -184,9 +193,15 @@ static THREAD_RESULT run_lane(void *context)
         memset(&lane->state, 0, sizeof lane->state);
         host = host_of(&lane->state);
         host.progress = watched_progress;
-        lane->status = lgs->sample(lane->engine, exact, &host, x, sigmas, LEVELS, &result, &error);
-        if (result) {
+        {
+            lgs_status_t status = lgs->sample(lane->engine, exact, &host, x, sigmas, LEVELS, &result, &error);
+            lane->changes += run && status != lane->status;
+            lane->status = status;
+        }
+        if (result && run == 0) {
             memcpy(lane->values, numbers(result), sizeof lane->values);
+        } else if (result) {
+            lane->changes += memcmp(lane->values, numbers(result), sizeof lane->values) != 0;
         }
         lgs->error_delete(error);
         lgs->tensor_delete(lane->engine, result);
@@ -194,7 +209,7 @@ static THREAD_RESULT run_lane(void *context)
         if (lane->opens) {
             lgs_engine_config_t config = {sizeof config, subject.manifest, NULL, NULL, NULL};
             lgs_engine_t *engine = NULL;
-            lane->status |= lgs->engine_open(&config, &engine, NULL);
+            lane->refusals += lgs->engine_open(&config, &engine, NULL) != LGS_OK;
             lgs->engine_close(engine);
         }
     }
@@ -231,6 +246,7 @@ static void threads(void)
         pthread_join(handles[i], NULL);
 #endif
         CHECK(lanes[i].status == alone[i % 4].status && lanes[i].strangers == 0);
+        CHECK(lanes[i].changes == 0 && lanes[i].refusals == 0);
         CHECK(memcmp(lanes[i].values, alone[i % 4].values, sizeof alone[0].values) == 0);
     }
     sample_once(engine);
@@ -250,7 +266,7 @@ static void forks(void)
             alarm(30);
             sample_once(engine);
             sample_once(open_engine(NULL));
-            _exit(0);
+            _exit(failures_so_far() ? 3 : 0);
         }
         CHECK(waitpid(child, &status, 0) == child && status == 0);
         sample_once(engine);

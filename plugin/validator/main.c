@@ -1,7 +1,7 @@
 /*
  * lgs-validate: takes a liblgs and its engine through the contract of lgs.h, as a host would, and as no host should.
  *
- *     cc -std=c11 -I../include *.c -o lgs-validate -lm -lpthread
+ *     cc -std=c11 -I../include *.c -o lgs-validate -lm -lpthread -ldl
  *     lgs-validate [OPTIONS] LIBRARY ENGINES_JSON [LIBTORCH_CPU]
  *
  *     --json FILE       what was found, once more

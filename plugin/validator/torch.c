@@ -78,5 +78,5 @@ int64_t count_of(lgs_tensor_t tensor)
 int is_float64(lgs_tensor_t tensor)
 {
     int32_t dtype = -1;
-    return tensor && get_dtype(tensor, &dtype) == 0 && dtype == dtypes[FLOAT64];
+    return tensor && get_dtype(tensor, &dtype) == 0 && dtype == dtypes[DTYPE_FLOAT64];
 }

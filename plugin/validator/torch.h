@@ -12,7 +12,16 @@
 void load_torch(const char *path);
 
 /* By the names that torch has for them. */
-typedef enum dtype { FLOAT64, FLOAT32, FLOAT16, BFLOAT16, INT64, BOOL, COMPLEX64, DTYPES } dtype_t;
+typedef enum dtype {
+    DTYPE_FLOAT64,
+    DTYPE_FLOAT32,
+    DTYPE_FLOAT16,
+    DTYPE_BFLOAT16,
+    DTYPE_INT64,
+    DTYPE_BOOL,
+    DTYPE_COMPLEX64,
+    DTYPES
+} dtype_t;
 extern const char *const dtype_names[DTYPES];
 
 /* A new tensor on the processor; without strides a contiguous one, of zeros. */

@@ -43,6 +43,10 @@ static lgs_signal_t denoise(void *context, lgs_tensor_t x, lgs_tensor_t sigma, l
     if (is("tensor_outweighs_failure") && answer == LGS_FAIL && *denoised) {
         return LGS_CONTINUE;
     }
+    if (is("loses_what_failures_store") && answer != LGS_CONTINUE && *denoised) {
+        lgs_tensor_t lost;
+        whole->tensor_clone(call->engine, *denoised, &lost, NULL);
+    }
     if (is("nonsense_is_taken") && answer != LGS_FAIL && answer != LGS_STOP) {
         return LGS_CONTINUE;
     }

@@ -43,6 +43,7 @@ LIBRARIES = {
     "struct_size_is_ignored": FoundBy("structs.host", "structs.host"),
     "crashes_on_null_error": FoundBy("numbers.refused", "numbers.levels"),
     "hangs_on_empty": FoundBy("numbers.refused", "numbers.levels"),
+    "loses_what_failures_store": FoundBy("memory.failures", "memory.calls"),
     "leaks_tensors": FoundBy("memory.calls", "memory.calls"),
     "another_thread": FoundBy("threads", "callbacks.stop"),
     "hosts_meet": FoundBy("threads", "threads.calls"),

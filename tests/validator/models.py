@@ -46,6 +46,13 @@ def in_place(x: Tensor, sigma: Tensor) -> Tensor:
     return x.div_(1 + level(sigma) ** 2)
 
 
+def in_place_on_sigma(x: Tensor, sigma: Tensor) -> Tensor:
+    """As samplers' wrappers scale it to the model's time steps."""
+    answer = whole(x, sigma)
+    sigma.mul_(1000)
+    return answer
+
+
 def normalised_over_the_batch(x: Tensor, sigma: Tensor) -> Tensor:
     answer = whole(x, sigma)
     return answer - 0.1 * answer.mean(0)
@@ -107,6 +114,7 @@ BROKEN: dict[Callable, str] = {
     in_training: "host.repeatable",
     drifting: "host.repeatable",
     in_place: "host.input",
+    in_place_on_sigma: "host.input",
     normalised_over_the_batch: "host.items",
     made_for_two: "host.larger_batch",
     the_noise: "host.posterior_mean",

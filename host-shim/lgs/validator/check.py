@@ -67,22 +67,26 @@ class Finding:
 def make(check: Check, subject: Any, longest: float, isolated: bool = ISOLATED) -> Finding:
     """Makes a check; in a process of its own it may take ``longest`` seconds."""
     begun = time.monotonic()
-    passed, detail = _in_a_child(check, subject, longest) if isolated else _outcome(check, subject)
+    passed, detail = _in_a_child(check, subject, longest) if isolated else _outcome(check, subject, False)
     return Finding(check.name, check.rule, passed, detail, round(time.monotonic() - begun, 3))
 
 
-def _outcome(check: Check, subject: Any) -> tuple[bool, str]:
+def _outcome(check: Check, subject: Any, in_a_child: bool) -> tuple[bool, str]:
     try:
         check.run(subject)
     except NotHere as why:
         return True, f"not checked: {why}"
     except Violation as violation:
         return False, str(violation)
+    except KeyboardInterrupt:
+        if not in_a_child:
+            raise
+        return False, "raised KeyboardInterrupt"
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return False, f"raised {type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"
     except BaseException as error:
-        return False, f"let {type(error).__name__} out"
+        return False, f"raised {type(error).__name__}"
     return True, ""
 
 
@@ -95,7 +99,8 @@ def _in_a_child(check: Check, subject: Any, longest: float) -> tuple[bool, str]:
         os.close(answer)
         faulthandler.disable()  # whoever waits names what has crashed
         with contextlib.suppress(BaseException):
-            os.write(told, json.dumps(_outcome(check, subject)).encode()[:60000])
+            passed, detail = _outcome(check, subject, True)
+            os.write(told, json.dumps([passed, detail[:10_000]]).encode())
         os._exit(0)
     os.close(told)
     try:

@@ -43,7 +43,7 @@ def main(arguments: list[str], program: str) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there as well")
     parser.add_argument("--only", default="", metavar="NAME", help="the checks whose name begins with it")
-    parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="the longest for one check")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="the longest for one check (default: 120)")
     other = parser.add_argument_group("another library")
     other.add_argument("--library", type=Path, metavar="FILE", help="a liblgs")
     other.add_argument("--engines", type=Path, metavar="FILE", help="its engines.json (default: beside it)")
@@ -61,14 +61,20 @@ def main(arguments: list[str], program: str) -> int:
     if args.host and (args.library or not args.shape or not args.sigma_max):
         parser.error("--host needs --shape and --sigma-max, and goes without --library")
     if args.engines and not args.library:
-        parser.error("--engines is of a --library; without one what is installed here is checked")
-    torch.set_num_threads(1)  # a child of fork has none of the threads of a parent
+        parser.error("--engines can only be used with --library")
+    if args.host and args.timeout is not None:
+        parser.error("--timeout cannot be used with --host: a model is run in this process, which Ctrl-C ends")
+    if not args.host:
+        torch.set_num_threads(1)  # a child of fork has none of the threads of a parent
     _quiet()
     try:
         findings = _findings(args)
     except Error as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     failed = [finding for finding in findings if not finding.passed]
     print(f"{len(findings)} checks, {len(failed)} failed")
     if args.json:
@@ -118,7 +124,7 @@ def _made(checks: Sequence[Check], subject: Any, args: argparse.Namespace, isola
     findings = []
     for check in checks:
         if check.name.startswith(args.only):
-            findings.append(make(check, subject, args.timeout, isolated))
+            findings.append(make(check, subject, args.timeout or 120, isolated))
             print(_line(findings[-1]), flush=True)
     return findings
 

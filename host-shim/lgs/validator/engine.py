@@ -67,6 +67,7 @@ def scripted(
 def sampled(subject: Installation, host: ScriptedHost, options: dict, x: Tensor, struct: Host | None = None) -> Tensor:
     """The result of a trajectory that has to succeed."""
     came = call(subject, "sample", host, options, x, *levels(*SIGMAS), struct=struct)
+    expect(not host.raised or came.status == 0, f"sample {options}: a callback raised {'; '.join(host.raised)}")
     accepted(came, f"sample {options}")
     expect(not host.problems, f"sample {options}: {'; '.join(host.problems)}")
     return tensor_of(came.outs[0])
@@ -94,7 +95,7 @@ def every_setting() -> Iterator[dict]:
 @checks("engine.info", "An engine says what it is, as JSON, and can be opened more than once.")
 def information(subject: Installation) -> None:
     info = subject.engine.info()
-    names = {"lgs", "engine", "torch", "file", "devices"}
+    names = {"lgs", "engine", "torch", "file", "interface", "devices"}
     expect(names <= set(info), f"expected {', '.join(sorted(names))}, got {', '.join(info)}")
     expect("cpu" in info["devices"], f"expected the cpu among its devices, got {info['devices']}")
     release = ".".join(torch.__version__.split(".")[:2])

@@ -143,17 +143,17 @@ def interrupts(_: Installation) -> None:
 def tensors(_: Installation) -> None:
     x = normal(BATCH, D)
     for name, make in odd_tensors().items():
-        _refused(lambda make=make: run(make(x), {}), "x", f"{name} as x")
-        _refused(lambda make=make: jvp(MODEL, x, 1.0, make(x)), "v", f"{name} as v")
-        _refused(lambda make=make: reverse_noise(MODEL, x, 1.0, 0.5, make(x)), "z", f"{name} as z")
-        _refused(lambda make=make: principal_components(MODEL, x, 1.0, make(x)), "z", f"{name} as z")
+        _refused(lambda make=make: run(make(x), {}), "x:", f"{name} as x")
+        _refused(lambda make=make: jvp(MODEL, x, 1.0, make(x)), "v:", f"{name} as v")
+        _refused(lambda make=make: reverse_noise(MODEL, x, 1.0, 0.5, make(x)), "z:", f"{name} as z")
+        _refused(lambda make=make: principal_components(MODEL, x, 1.0, make(x)), "z:", f"{name} as z")
         spoilt = lambda y, sigma, make=make: make(MODEL(y, sigma))  # noqa: E731
         _refused(
             lambda spoilt=spoilt: run(x, {"jvp": "finite-difference"}, denoise=spoilt), "denoise", f"{name} returned"
         )
         _refused(lambda make=make: run(x, {}, noise=lambda *_, make=make: make(x)), "noise", f"{name} as noise")
     for value in (None, 1.0, [1.0], "x", x.numpy()):
-        _refused(lambda value=value: run(value, {}), "x", f"{type(value).__name__} as x")
+        _refused(lambda value=value: run(value, {}), "x:", f"{type(value).__name__} as x")
         answer = lambda *_, value=value: value  # noqa: E731
         _refused(lambda answer=answer: run(x, {}, denoise=answer), "denoise", f"{type(value).__name__} returned")
     expect_usable("after odd tensors")

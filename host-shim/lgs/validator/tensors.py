@@ -32,7 +32,7 @@ def dtypes(subject: Installation) -> None:
     for dtype in (torch.int64, torch.int8, torch.bool, torch.complex64, torch.complex128):
         came = call(subject, "sample", scripted(subject), {}, torch.ones(BATCH, D).to(dtype), *levels(*SIGMAS))
         expect(came.status in (ERROR_INVALID_TYPE, ERROR_INVALID_ARGUMENT), f"{dtype}: expected a refusal, got {came}")
-        refused(came, came.status, "x", str(dtype))
+        refused(came, came.status, "x:", str(dtype))
 
 
 @checks("tensors.views", "x may have any strides, bits and history.")
@@ -50,7 +50,7 @@ def shapes(subject: Installation) -> None:
     for shape in ((), (0, D), (BATCH, 0), (0,)):
         host = scripted(subject)
         came = call(subject, "sample", host, {}, torch.zeros(shape, dtype=torch.float64), *levels(*SIGMAS))
-        refused(came, ERROR_INVALID_ARGUMENT, "x", f"shape {list(shape)}")
+        refused(came, ERROR_INVALID_ARGUMENT, "x:", f"shape {list(shape)}")
         expect(not host.calls, f"shape {list(shape)}: expected the model not to be asked")
 
 
@@ -59,7 +59,7 @@ def not_finite(subject: Installation) -> None:
     for value in (float("nan"), float("inf"), -float("inf")):
         x, host = normal(BATCH, D), scripted(subject)
         x[1, 2] = value
-        refused(call(subject, "sample", host, {}, x, *levels(*SIGMAS)), ERROR_INVALID_ARGUMENT, "x", str(value))
+        refused(call(subject, "sample", host, {}, x, *levels(*SIGMAS)), ERROR_INVALID_ARGUMENT, "x:", str(value))
         expect(not host.calls, f"{value}: expected the model not to be asked")
 
 
@@ -120,7 +120,7 @@ def clones(subject: Installation) -> None:
     expect(torch.equal(again, before) and again.data_ptr() == address, "expected the same tensor, not a copy")
 
 
-@checks("numbers.levels", "Noise levels that are none are refused by name before the model is asked.")
+@checks("numbers.levels", "Invalid noise levels are refused by name before the model is asked.")
 def noise_levels(subject: Installation) -> None:
     nan, inf = float("nan"), float("inf")
     bad = ((nan, 1, 0), (inf, 1, 0), (2, nan, 0), (2, -1, 0), (2, 0, 0), (2, 0, 1), (0, 0), (2, 1, 1.5), (2,), ())

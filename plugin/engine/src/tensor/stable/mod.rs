@@ -13,7 +13,7 @@ use std::{ffi::c_void, mem::ManuallyDrop, ptr::NonNull};
 
 pub use lists::IntList;
 use shim::{shim, Handle};
-use value::checked;
+use value::{checked, refused};
 
 /// Why libtorch does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +104,8 @@ pub enum Device {
     Cpu,
     Cuda(usize),
     Mps,
-    /// By the interface's number.
-    Other(i32),
+    /// Kind and index by the interface's numbers.
+    Other(i32, i32),
 }
 
 impl Device {
@@ -115,10 +115,11 @@ impl Device {
         // SAFETY: constants.
         Ok(unsafe {
             match self {
-                Device::Cpu => ((shim.aoti_torch_device_type_cpu)(), 0),
+                // With an index it would be another device than the one without, and a move would copy.
+                Device::Cpu => ((shim.aoti_torch_device_type_cpu)(), -1),
                 Device::Cuda(index) => ((shim.aoti_torch_device_type_cuda)(), index as i32),
                 Device::Mps => ((shim.aoti_torch_device_type_mps)(), 0),
-                Device::Other(number) => (number, 0),
+                Device::Other(kind, index) => (kind, index),
             }
         })
     }
@@ -295,7 +296,7 @@ impl Tensor {
                 kind if kind == (shim.aoti_torch_device_type_cpu)() => Device::Cpu,
                 kind if kind == (shim.aoti_torch_device_type_cuda)() => Device::Cuda(index.max(0) as usize),
                 kind if kind == (shim.aoti_torch_device_type_mps)() => Device::Mps,
-                kind => Device::Other(kind),
+                kind => Device::Other(kind, index),
             }
         })
     }
@@ -323,13 +324,23 @@ impl Tensor {
         };
         match NonNull::new(handle) {
             Some(handle) if status == 0 => Ok(Tensor(handle)),
-            _ => Err(Refusal::Torch(format!("out of memory: a tensor of shape {size:?}"))),
+            _ => Err(refused(
+                &format!("an empty tensor of shape {size:?}"),
+                Some((device, size.iter().product::<i64>() * 8)),
+            )),
         }
     }
 
-    /// Whether there is room for so many bytes on the processor.
-    fn f_room_for(bytes: i64) -> bool {
-        Tensor::f_empty(bytes.max(1), (Kind::Uint8, Device::Cpu)).is_ok()
+    /// Whether a device has room for so many bytes.
+    fn f_room_for(bytes: i64, device: Device) -> bool {
+        let made = || -> Option<()> {
+            let ((device_type, index), mut handle) = (device.numbers().ok()?, std::ptr::null_mut());
+            let (shim, dtype) = (shim().ok()?, Kind::Uint8.number().ok()?);
+            // SAFETY: one size and one stride, and the out parameter is ours.
+            unsafe { (shim.aoti_torch_empty_strided)(1, &bytes.max(1), &1, dtype, device_type, index, &mut handle) };
+            NonNull::new(handle).map(|handle| drop(Tensor(handle)))
+        };
+        made().is_some()
     }
 
     /// A number as a tensor without axes, which stands for it among an operator's arguments.

@@ -5,7 +5,7 @@ use std::{borrow::Borrow, ffi::CStr};
 use super::{
     shim::{shim, Operator},
     value::{refused, tensor, tensors, truth, two_tensors, Argument},
-    Device, IntList, Kind, Result, Tensor,
+    Device, IntList, Kind, Refusal, Result, Tensor,
 };
 
 use Argument::{Integer, Integers, Nothing, Number, Tensor as Of, Tensors, Text, Truth};
@@ -93,7 +93,7 @@ impl Tensor {
         match std::ptr::NonNull::new(handle) {
             // SAFETY: what a function of the interface stores belongs to the caller.
             Some(handle) if status == 0 => Ok(unsafe { super::owned(handle) }),
-            _ => Err(refused("aten::sub", self.numel().max(other.numel()) as i64 * 8)),
+            _ => Err(refused("aten::sub", Some((self.device(), self.numel().max(other.numel()) as i64 * 8)))),
         }
     }
 
@@ -210,9 +210,19 @@ impl Tensor {
         tensor(aten!("index_select"), [Of(self), Integer(axis), Of(index)])
     }
 
-    /// With zeros.
+    /// With zeros before and after the last axis.
     pub fn f_constant_pad_nd(&self, pad: impl IntList) -> Result<Tensor> {
-        tensor(aten!("pad"), [Of(self), Integers(&pad.integers()), Text("constant"), Nothing])
+        let pad = pad.integers();
+        let [before, after] = pad[..] else {
+            return Err(Refusal::Torch(format!("expected padding of the last axis, got {pad:?}")));
+        };
+        let zeros = |length: i64| {
+            let mut size = self.size();
+            size.pop();
+            size.push(length);
+            tensor(aten!("new_zeros"), [Of(self), Integers(&size), Nothing, Nothing, Nothing, Nothing])
+        };
+        Tensor::f_cat(&[&zeros(before)?, self, &zeros(after)?], -1)
     }
 
     pub fn f_unbind(&self, axis: i64) -> Result<Vec<Tensor>> {
@@ -341,20 +351,8 @@ impl Tensor {
         if p.is_infinite() {
             return tensor(aten!("amax"), [Of(&self.f_abs()?), Integers(&axes), Truth(keep)]);
         }
-        // The axes behind each other as the columns of matrices of one row.
-        let kept: Vec<i64> = (0..self.dim() as i64).filter(|axis| !axes.contains(axis)).collect();
-        let order: Vec<i64> = kept.iter().chain(&axes[..]).copied().collect();
-        let size = self.size();
-        let mut matrices: Vec<i64> = kept.iter().map(|&axis| size[axis as usize]).collect();
-        matrices.extend([1, axes.iter().map(|&axis| size[axis as usize]).product()]);
-        let matrices = self.f_permute(&order[..])?.f_reshape(matrices)?;
-        let arguments = [Of(&matrices), Text("fro"), Integers(&[-2, -1]), Truth(false), Nothing];
-        let norm = tensor(aten!("linalg_matrix_norm", "str_ord"), arguments)?;
-        if keep {
-            norm.f_reshape(self.reduced(&axes))
-        } else {
-            Ok(norm)
-        }
+        // Without a number it is 2.
+        tensor(aten!("norm", "ScalarOpt_dim"), [Of(self), Nothing, Integers(&axes), Truth(keep)])
     }
 
     pub fn f_norm(&self) -> Result<Tensor> {

@@ -54,7 +54,8 @@ macro_rules! functions {
 }
 
 functions! {
-    /// Calls an operator: its arguments are on the stack, and then its results. It takes over every handle.
+    /// Calls an operator: its arguments are on the stack, and then its results. It takes over the handles, but where there
+    /// is no such operator; of a text it keeps some bytes for good (2.11).
     torch_call_dispatcher: fn(*const c_char, *const c_char, *mut Value, u64) -> Status,
     torch_new_list_reserve_size: fn(usize, *mut Handle) -> Status,
     torch_list_push_back: fn(Handle, Value) -> Status,
@@ -62,6 +63,7 @@ functions! {
     torch_list_get_item: fn(Handle, usize, *mut Value) -> Status,
     torch_delete_list: fn(Handle) -> Status,
     torch_new_string_handle: fn(*const c_char, usize, *mut Handle) -> Status,
+    torch_delete_string: fn(Handle) -> Status,
     aoti_torch_abi_version: fn() -> u64,
     aoti_torch_new_tensor_handle: fn(Handle, *mut Handle) -> Status,
     aoti_torch_delete_tensor_object: fn(Handle) -> Status,
@@ -114,36 +116,48 @@ pub fn shim() -> Result<&'static Shim, Refusal> {
     Ok(SHIM.get_or_init(|| found))
 }
 
-/// The libtorch of this process, if it is loaded already; asking does not load it.
-#[cfg(unix)]
+/// The libtorch of this process, if it is loaded already.
 fn loaded_libtorch() -> Option<Library> {
+    loaded(match (cfg!(windows), cfg!(target_os = "macos")) {
+        (true, _) => "torch_cpu.dll",
+        (_, true) => "libtorch_cpu.dylib",
+        _ => "libtorch_cpu.so",
+    })
+}
+
+/// A library that this process has loaded; asking does not load it.
+#[cfg(unix)]
+fn loaded(name: &str) -> Option<Library> {
     use libloading::os::unix;
     /// Of glibc and musl, and of macOS.
     const RTLD_NOLOAD: i32 = if cfg!(target_os = "macos") { 0x10 } else { 4 };
-    const NAME: &str = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
     // SAFETY: RTLD_NOLOAD runs no initialiser.
-    unsafe { unix::Library::open(Some(NAME), unix::RTLD_LAZY | RTLD_NOLOAD) }.ok().map(Library::from)
+    unsafe { unix::Library::open(Some(name), unix::RTLD_LAZY | RTLD_NOLOAD) }.ok().map(Library::from)
 }
 
-/// The libtorch of this process, if it is loaded already; asking does not load it.
+/// A library that this process has loaded; asking does not load it.
 #[cfg(windows)]
-fn loaded_libtorch() -> Option<Library> {
-    libloading::os::windows::Library::open_already_loaded("torch_cpu.dll").ok().map(Library::from)
+fn loaded(name: &str) -> Option<Library> {
+    libloading::os::windows::Library::open_already_loaded(name).ok().map(Library::from)
 }
 
-/// How many CUDA devices there are: of CUDA's own runtime, where libtorch has loaded it. Starts nothing.
+/// How many CUDA devices there are, ROCm's among them: of its own runtime, where this libtorch is one for it. Starts
+/// nothing.
 pub fn cuda_devices() -> usize {
     #[cfg(unix)]
-    let names = ["libcudart.so.13", "libcudart.so.12", "libamdhip64.so"];
+    const OF_LIBTORCH: [&str; 2] = ["libtorch_cuda.so", "libtorch_hip.so"];
+    #[cfg(unix)]
+    const RUNTIMES: [&str; 5] =
+        ["libcudart.so.13", "libcudart.so.12", "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"];
     #[cfg(windows)]
-    let names = ["cudart64_13.dll", "cudart64_12.dll", "amdhip64.dll"];
-    for name in names {
-        #[cfg(unix)]
-        // SAFETY: as in `loaded_libtorch`.
-        let library = unsafe { libloading::os::unix::Library::open(Some(name), 1 | 4) }.ok().map(Library::from);
-        #[cfg(windows)]
-        let library = libloading::os::windows::Library::open_already_loaded(name).ok().map(Library::from);
-        let Some(library) = library else { continue };
+    const OF_LIBTORCH: [&str; 2] = ["torch_cuda.dll", "torch_hip.dll"];
+    #[cfg(windows)]
+    const RUNTIMES: [&str; 5] =
+        ["cudart64_13.dll", "cudart64_12.dll", "amdhip64_7.dll", "amdhip64_6.dll", "amdhip64.dll"];
+    if !OF_LIBTORCH.iter().any(|name| loaded(name).is_some()) {
+        return 0;
+    }
+    for library in RUNTIMES.iter().filter_map(|name| loaded(name)) {
         for symbol in [b"cudaGetDeviceCount\0".as_slice(), b"hipGetDeviceCount\0"] {
             let mut count = 0i32;
             // SAFETY: CUDA's and ROCm's headers declare it as `int f(int *count)`.
