@@ -26,26 +26,31 @@ def library_of_another_platform(folder: Path) -> None:
 
 
 def engine_for_another_torch(folder: Path) -> None:
-    """As where the host's torch is newer or older than any engine."""
-    change_build(folder, torch="2.7")
+    """As where the host's torch is older than any engine that there is."""
+    change_builds(folder, torch="99.0")
 
 
 def engine_for_another_platform(folder: Path) -> None:
     """As where engines of several platforms lie side by side, and this one's is not among them."""
-    change_build(folder, platform="windows-x86_64")
+    change_builds(folder, platform="windows-x86_64")
 
 
-def change_build(folder: Path, **entries: str) -> None:
+def change_builds(folder: Path, **entries: str) -> None:
     file = folder / "engines.json"
     manifest = json.loads(file.read_text(encoding="utf-8"))
-    manifest["engines"][0] |= entries
+    manifest["engines"] = [build | entries for build in manifest["engines"]]
     file.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 WORDS = {
     nothing_at_all: ["liblgs", "found no such file", "Unpack the whole plugin folder again", "make build"],
     library_of_another_platform: ["liblgs", "cannot be loaded", "on linux-x86_64", "Unpack the whole plugin folder"],
-    engine_for_another_torch: ["no engine for torch 2.", "torch 2.7 on linux-x86_64", "Install torch 2.7 in", "README"],
+    engine_for_another_torch: [
+        "no engine for torch 2.",
+        "torch 99.0 and newer on linux-x86_64",
+        "Install torch 99.0 or newer in",
+        "README",
+    ],
     engine_for_another_platform: ["no engine for torch 2.", "on windows-x86_64", "Build one on this", "README"],
 }
 """What LGS Sampler says of each."""
