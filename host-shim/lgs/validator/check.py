@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 ISOLATED = hasattr(os, "fork")
 """Whether a check can have a process of its own, so that one which crashes or hangs is named like any other."""
 
@@ -98,6 +100,9 @@ def _in_a_child(check: Check, subject: Any, longest: float) -> tuple[bool, str]:
     if not child:
         os.close(answer)
         faulthandler.disable()  # whoever waits names what has crashed
+        # After a fork torch renews its pool at the next call that asks for it, and fails where two threads do so
+        # at once (ParallelOpenMP.cpp: "Invalid thread pool!"): so it is done here, by one.
+        torch.set_num_threads(torch.get_num_threads())
         with contextlib.suppress(BaseException):
             passed, detail = _outcome(check, subject, True)
             os.write(told, json.dumps([passed, detail[:10_000]]).encode())
