@@ -32,8 +32,8 @@ typedef struct state {
     int stores;
     /* What it returns in place of its tensor: made here, owned by the receiver. */
     lgs_tensor_t (*odd_tensor)(void);
-    /* Whether forward mode is open, as far as it was asked for. */
-    int forward_open, forward_unpaired;
+    /* Times that forward mode was closed where it had been refused. */
+    int forward_unpaired;
     /* Over all reports. */
     uint64_t ritz_values;
     /* What the last report said. */

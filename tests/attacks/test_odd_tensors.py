@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 import lgs
+from lgs._torch.kinds import odd_tensors
 from refusals import SIGMAS, shrink, usable_afterwards  # noqa: F401
 
 OPTIONS = {"lanczos_steps": 1, "jvp": "finite-difference"}
@@ -19,44 +19,21 @@ def run(x):
     return lgs.sample(shrink, x, SIGMAS, OPTIONS, noise=lambda *_: torch.zeros(x.shape))
 
 
-class Wrapper(torch.Tensor):
-    """Numbers in an attribute, as quantised and distributed tensors have them."""
-
-    @staticmethod
-    def __new__(cls, inner):
-        wrapper = torch.Tensor._make_wrapper_subclass(cls, inner.size(), dtype=inner.dtype, device=inner.device)
-        wrapper.inner = inner
-        return wrapper
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    @classmethod
-    def __torch_dispatch__(cls, function, types, arguments=(), keywords=None):
-        inner = tree_map(lambda a: a.inner if isinstance(a, cls) else a, (arguments, keywords or {}))
-        return tree_map(lambda a: cls(a) if isinstance(a, torch.Tensor) else a, function(*inner[0], **inner[1]))
-
-
-def freed(x):
-    """Its storage is gone, as sharded weights have it between their uses."""
-    x = x.clone()
-    x.untyped_storage().resize_(0)
-    return x
-
-
 def in_fake_mode(function):
     with FakeTensorMode():
         return function()
 
 
+KINDS = odd_tensors()
 ODD = {
-    "wrapper": (Wrapper, "a Wrapper, whose numbers a Python class has"),
-    "fake": (lambda x: FakeTensorMode().from_tensor(x), "a FakeTensor"),
-    "freed": (freed, "one without memory"),
-    "nested": (lambda x: torch.nested.as_nested_tensor(list(x)), "a nested one"),
-    "jagged": (lambda x: torch.nested.as_nested_tensor(list(x), layout=torch.jagged), "NestedTensor"),
-    "sparse": (lambda x: x.to_sparse(), "torch.sparse_coo"),
+    "wrapper": (KINDS["a wrapper"], "a Wrapper, whose numbers a Python class has"),
+    "fake": (KINDS["a FakeTensor"], "a FakeTensor"),
+    "freed": (KINDS["one whose storage was freed"], "one without memory"),
+    "nested": (KINDS["a nested one"], "a nested one"),
+    "jagged": (KINDS["a jagged one"], "NestedTensor"),
+    "sparse": (KINDS["a sparse one"], "torch.sparse_coo"),
     "mkldnn": (lambda x: x.to_mkldnn(), "torch._mkldnn"),
-    "meta": (lambda x: x.to("meta"), "meta"),
+    "meta": (KINDS["one on meta"], "meta"),
 }
 
 

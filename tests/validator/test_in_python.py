@@ -200,10 +200,6 @@ def wraps(self, status):
         raise RuntimeError("something went wrong") from self.exception
 
 
-class Kept(list):
-    """Who appends to it is never let go."""
-
-
 SHIMS = {
     "an interrupt is a refusal": ("shim.answers", calls.Call, "failed", always_fails),
     "exceptions are wrapped": ("shim.exceptions", calls.Call, "raise_again", wraps),
@@ -218,7 +214,7 @@ SHIMS = {
         classmethod(lambda cls, pointer: pointer.contents),
     ),
 }
-KEPT = Kept()
+KEPT: list = []
 
 
 @forks

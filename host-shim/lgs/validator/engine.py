@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -43,19 +44,13 @@ def call(
 ) -> Outcome:
     """Calls a function that runs a model; arguments that are tensors are lent."""
     engine = subject.engine
-    lent = [Lent(engine, value) if isinstance(value, Tensor) else value for value in (x, *arguments)]
-    handles = [value.__enter__() if isinstance(value, Lent) else value for value in lent]
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(host.finish)
+        handles = [stack.enter_context(Lent(engine, v)) if isinstance(v, Tensor) else v for v in (x, *arguments)]
         pointer = byref(host.struct()) if struct is None else struct
         text = json.dumps(options).encode()
-        return raw_call(
-            subject.library, function, engine.handle, text, pointer, *handles, outs=outs, wants_error=wants_error
-        )
-    finally:
-        host.finish()
-        for value in lent:
-            if isinstance(value, Lent):
-                value.__exit__()
+        given = (engine.handle, text, pointer, *handles)
+        return raw_call(subject.library, function, *given, outs=outs, wants_error=wants_error)
 
 
 def scripted(

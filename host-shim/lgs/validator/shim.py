@@ -23,6 +23,7 @@ from ..sampling import jvp, principal_components, reverse_noise, sample
 from .check import Checks, NotHere, expect
 from .gaussian import BATCH, SIGMAS, D, GaussianModel, normal
 from .subject import Installation
+from .together import in_threads
 
 checks = Checks()
 MODEL = GaussianModel()
@@ -257,11 +258,7 @@ def threads(_: Installation) -> None:
         except BaseException as came:
             outcomes[number] = came is error
 
-    running = [threading.Thread(target=lane, args=(number,), daemon=True) for number in range(8)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(60)
+    in_threads(lane)
     wrong = [number for number in range(8) if outcomes.get(number) is not True]
     expect(not wrong, f"threads {wrong}: expected each its own outcome, got {outcomes}")
     expect_usable("after threads")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 import torch
 
@@ -22,52 +23,49 @@ checks = Checks()
 WAYS = ("forward", "finite-difference")
 
 
+def in_threads(lane: Callable[[int], None], count: int = 8) -> None:
+    """Runs ``lane(number)`` in so many threads at once; what one raises is a violation, as is one that does not end."""
+    problems = []
+
+    def run(number: int) -> None:
+        try:
+            lane(number)
+        except BaseException as problem:
+            problems.append(f"thread {number}: {problem}")
+
+    running = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    expect(not any(thread.is_alive() for thread in running), "expected every thread to end")
+    expect(not problems, "; ".join(problems))
+
+
 @checks("threads.calls", "Calls on several threads do not meet: each result is that of a call alone.")
 def threads(subject: Installation) -> None:
-    seeds, expected, problems = range(8), {}, []
-
     def run(seed: int) -> torch.Tensor:
         options = {"jvp": WAYS[seed % 2], "lanczos_steps": 2}
         return sampled(subject, scripted(subject), options, normal(BATCH, D, seed=seed))
 
-    def lane(seed: int) -> None:
-        try:
-            for _ in range(10):
-                if not torch.equal(run(seed), expected[seed]):
-                    raise AssertionError("another result than alone")
-        except BaseException as problem:
-            problems.append(f"thread {seed}: {problem}")
+    expected = [run(seed) for seed in range(8)]
 
-    for seed in seeds:
-        expected[seed] = run(seed)
-    running = [threading.Thread(target=lane, args=(seed,), daemon=True) for seed in seeds]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(60)
-    expect(not any(thread.is_alive() for thread in running), "expected every thread to end")
-    expect(not problems, "; ".join(problems))
+    def lane(seed: int) -> None:
+        for _ in range(10):
+            expect(torch.equal(run(seed), expected[seed]), "expected the same bits as alone")
+
+    in_threads(lane)
 
 
 @checks("threads.engines", "An engine can be opened, asked and closed on several threads at once.")
 def engines(subject: Installation) -> None:
-    problems, info = [], subject.engine.info()
+    info = subject.engine.info()
 
-    def lane() -> None:
-        try:
-            for _ in range(20):
-                if Installation(subject.library, subject.manifest).engine.info() != info:
-                    raise AssertionError("another engine")
-        except BaseException as problem:
-            problems.append(str(problem))
+    def lane(_: int) -> None:
+        for _ in range(20):
+            expect(Installation(subject.library, subject.manifest).engine.info() == info, "expected the same engine")
 
-    running = [threading.Thread(target=lane, daemon=True) for _ in range(8)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(60)
-    expect(not any(thread.is_alive() for thread in running), "expected every thread to end")
-    expect(not problems, "; ".join(problems))
+    in_threads(lane)
 
 
 @checks("processes.fork", "A child of fork can sample and open engines, also while its parent's other threads sample.")
