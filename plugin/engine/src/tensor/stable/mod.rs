@@ -332,7 +332,7 @@ impl Tensor {
     }
 
     /// Whether a device has room for so many bytes.
-    fn f_room_for(bytes: i64, device: Device) -> bool {
+    fn room_for(bytes: i64, device: Device) -> bool {
         let made = || -> Option<()> {
             let ((device_type, index), mut handle) = (device.numbers().ok()?, std::ptr::null_mut());
             let (shim, dtype) = (shim().ok()?, Kind::Uint8.number().ok()?);
@@ -376,7 +376,7 @@ impl Tensor {
             return Err(Refusal::Torch(format!("expected one axis, got shape {:?}", self.size())));
         }
         // On the processor, in this dtype, contiguous: whatever it was.
-        let here = self.f_to_device(Device::Cpu)?.f_to_kind(T::KIND)?.f_joined()?;
+        let here = self.f_to_device(Device::Cpu)?.f_to_kind(T::KIND)?.joined()?;
         let count = here.numel();
         if count == 0 {
             return Ok(Vec::new());

@@ -242,7 +242,7 @@ impl Tensor {
     }
 
     /// A copy whose numbers lie behind each other.
-    pub(super) fn f_joined(&self) -> Result<Tensor> {
+    pub(super) fn joined(&self) -> Result<Tensor> {
         Tensor::f_cat(&[self], 0)
     }
 
@@ -350,6 +350,9 @@ impl Tensor {
         let axes = axes.integers();
         if p.is_infinite() {
             return tensor(aten!("amax"), [Of(&self.f_abs()?), Integers(&axes), Truth(keep)]);
+        }
+        if p != 2.0 {
+            return Err(Refusal::Torch(format!("norm: expected p = 2 or infinity, got {p}")));
         }
         // Without a number it is 2.
         tensor(aten!("norm", "ScalarOpt_dim"), [Of(self), Nothing, Integers(&axes), Truth(keep)])

@@ -198,7 +198,7 @@ impl Argument<'_> {
 pub fn refused(what: &str, largest: Option<(Device, i64)>) -> Refusal {
     const PRINTED: &str = "libtorch has printed the reason to standard error";
     let (device, bytes) = largest.unwrap_or((Device::Cpu, 0));
-    let room = |bytes| Tensor::f_room_for(bytes, device);
+    let room = |bytes| Tensor::room_for(bytes, device);
     match !room(4 * bytes + (16 << 20)) && room(1) {
         false => Refusal::Torch(format!("{what} failed; {PRINTED}")),
         true => Refusal::Torch(format!("{what} failed, and there is hardly memory left (out of memory); {PRINTED}")),
