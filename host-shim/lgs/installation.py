@@ -22,6 +22,8 @@ def info() -> dict[str, Any]:
             "engine": found["engine"],
             "engine_torch": found["torch"],
             "interface": found["interface"],
+            "libtorch": found["libtorch"],
+            "backend": found["backend"],
             "devices": found["devices"],
         }
     except Error as problem:

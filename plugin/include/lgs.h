@@ -41,10 +41,13 @@
 extern "C" {
 #endif
 
+/* A library that implements this interface defines it before it includes this header. */
+#if !defined(LGS_EXPORT)
 #if defined(_WIN32)
 #define LGS_EXPORT __declspec(dllimport)
 #else
 #define LGS_EXPORT
+#endif
 #endif
 
 /* Version of this interface. A table of another version is never given out under this one. */
@@ -266,8 +269,9 @@ typedef struct lgs_api {
      */
     lgs_status_t (*engine_open)(const lgs_engine_config_t *config, lgs_engine_t **engine, lgs_error_t **error);
 
-    /* What the engine is, JSON: {"lgs", "engine", "torch", "file", "interface", "devices"}; the interface is a sentence
-     * on how it reaches libtorch, and for which releases. Give it back with string_delete. [any thread] */
+    /* What the engine is, JSON: {"lgs", "engine", "torch", "file", "interface", "libtorch", "backend", "devices"}; the
+     * interface is a sentence on how it reaches libtorch, and for which releases; the backend is what the host's libtorch,
+     * a file, was built for: "CUDA", "ROCm", "XPU" or, for none of these, "CPU". Give it back with string_delete. [any thread] */
     lgs_status_t (*engine_info)(const lgs_engine_t *engine, char **info, lgs_error_t **error);
 
     /* No call with this engine may be under way. [any thread] */

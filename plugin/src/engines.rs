@@ -9,7 +9,10 @@ use std::{
 };
 
 use abi_stable::library::{AbiHeaderRef, ROOT_MODULE_LOADER_NAME_WITH_NUL};
-use lgs_abi::engine::EngineModuleRef;
+use lgs_abi::{
+    engine::EngineModuleRef,
+    libtorch::{self, backend},
+};
 use libloading::Library;
 use once_cell::sync::Lazy;
 use sha2::{Digest, Sha256};
@@ -27,6 +30,9 @@ pub struct Engine {
     pub module: EngineModuleRef,
     pub file: PathBuf,
     pub torch: TorchRelease,
+    /// The host's libtorch, and what it was built for: "CUDA", "ROCm", "XPU" or "CPU".
+    pub libtorch: Option<PathBuf>,
+    pub backend: &'static str,
     /// How it reaches libtorch, and so why it was taken.
     pub interface: String,
 }
@@ -48,7 +54,8 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
             Error::argument(format!("torch_version: expected a version like \"2.11.0\", got {text:?}"))
         })?),
     };
-    let torch = TorchRelease::of_this_process().or(stated).ok_or_else(|| {
+    let libtorch = libtorch::loaded().map_err(|what| Error::new(Status::Engine, what))?;
+    let torch = libtorch.as_ref().and_then(TorchRelease::of).or(stated).ok_or_else(|| {
         Error::new(
             Status::Engine,
             "no libtorch is loaded in this process; the host must load it first (in Python: import torch)",
@@ -105,7 +112,8 @@ pub fn open(manifest: &Path, stated: Option<&str>) -> Result<Engine> {
         None => format!("PyTorch's stable C interface, for torch {} and newer", build.torch),
     };
     log::debug!("engine {} for torch {torch}: {interface}", file.display());
-    Ok(Engine { module, file, torch, interface })
+    let libtorch = libtorch.map(|libtorch| libtorch.file);
+    Ok(Engine { module, file, torch, libtorch, backend: backend(), interface })
 }
 
 fn read(manifest: &Path) -> Result<Engines> {
@@ -221,8 +229,15 @@ fn loadable(_: &Path, opened: &File) -> PathBuf {
     format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(opened)).into()
 }
 
-/// Its path. On Windows nobody can put another file there as long as it is open; on macOS the loader offers no way.
-#[cfg(not(target_os = "linux"))]
+/// Its path, whole, in the form that has no limit of 260 characters. Nobody can put another file there as long as it is
+/// open.
+#[cfg(windows)]
+fn loadable(file: &Path, _: &File) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned())
+}
+
+/// Its path: the loader offers no other way.
+#[cfg(not(any(target_os = "linux", windows)))]
 fn loadable(file: &Path, _: &File) -> PathBuf {
     file.to_owned()
 }

@@ -1,6 +1,6 @@
-//! The host's libtorch: is one loaded in this process, and of which release?
+//! Releases of torch.
 
-use libloading::Library;
+use lgs_abi::libtorch::Libtorch;
 
 /// A torch minor release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,33 +25,15 @@ impl TorchRelease {
         Some(Self { major, minor: minor[..digits].parse().ok()? })
     }
 
-    /// What the libtorch in this process says of itself, if there is one and it says so.
-    ///
-    /// `aoti_torch_abi_version` (torch 2.9 and newer) packs major, minor and patch into the upper
+    /// What a libtorch says of itself: `aoti_torch_abi_version` (since 2.7) packs major, minor and patch into the upper
     /// three bytes.
-    pub fn of_this_process() -> Option<Self> {
-        let library = loaded_libtorch()?;
+    pub fn of(libtorch: &Libtorch) -> Option<Self> {
         // SAFETY: PyTorch's C shim declares it as `uint64_t aoti_torch_abi_version(void)`.
-        let version = unsafe {
-            library.get::<unsafe extern "C" fn() -> u64>(b"aoti_torch_abi_version\0").ok().map(|function| function())?
-        };
+        let function = unsafe { libtorch.library.get::<unsafe extern "C" fn() -> u64>(b"aoti_torch_abi_version\0") };
+        // SAFETY: it gives a constant.
+        let version = function.ok().map(|function| unsafe { function() })?;
         Some(Self { major: (version >> 56) as u32, minor: (version >> 48) as u32 & 0xff })
     }
-}
-
-/// The libtorch of this process, if it is loaded already; asking does not load it.
-#[cfg(unix)]
-fn loaded_libtorch() -> Option<Library> {
-    use libloading::os::unix;
-    const NAME: &str = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
-    // SAFETY: RTLD_NOLOAD runs no initialiser.
-    unsafe { unix::Library::open(Some(NAME), unix::RTLD_LAZY | libc::RTLD_NOLOAD) }.ok().map(Library::from)
-}
-
-/// The libtorch of this process, if it is loaded already; asking does not load it.
-#[cfg(windows)]
-fn loaded_libtorch() -> Option<Library> {
-    libloading::os::windows::Library::open_already_loaded("torch_cpu.dll").ok().map(Library::from)
 }
 
 #[cfg(test)]

@@ -14,7 +14,14 @@ static void information(void)
     CHECK(engine != again);
     ACCEPTED(lgs->engine_info(engine, &info, &error));
     CHECK(info && info[0] == '{' && info[strlen(info) - 1] == '}');
-    CHECK(info && strstr(info, "\"torch\"") && strstr(info, "\"cpu\"") && strstr(info, "\"file\"") && strstr(info, "\"interface\""));
+    {
+        static const char *const parts[] = {"torch", "cpu", "file", "interface", "libtorch", "backend"};
+        for (size_t i = 0; i < COUNT(parts); i++) {
+            char quoted[16];
+            snprintf(quoted, sizeof quoted, "\"%s\"", parts[i]);
+            CHECK(info && strstr(info, quoted));
+        }
+    }
     lgs->string_delete(info);
     REFUSED(LGS_ERROR_INVALID_ARGUMENT, "info", lgs->engine_info(engine, NULL, &error));
     lgs->engine_close(engine);

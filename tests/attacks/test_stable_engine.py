@@ -16,10 +16,19 @@ from lgs._ffi import engine as engines
 from lgs._ffi.engine import Engine
 
 BIN = _ffi.HOME / "bin"
-BUILDS = json.loads((BIN / "engines.json").read_text())["engines"]
+BUILDS = [
+    build
+    for build in json.loads((BIN / "engines.json").read_text())["engines"]
+    if build["platform"] == _ffi.liblgs.platform_name()
+]
 STABLE = next(build for build in BUILDS if build.get("and_newer"))
 RELEASE = ".".join(torch.__version__.split(".")[:2])
 OWN = [build for build in BUILDS if build["torch"] == RELEASE and not build.get("and_newer")]
+
+pytestmark = pytest.mark.skipif(
+    tuple(map(int, RELEASE.split("."))) < (2, 10),
+    reason=f"torch {RELEASE} has not all of PyTorch's stable C interface: run this with torch 2.10 or newer",
+)
 
 
 def folder_with(folder, builds):

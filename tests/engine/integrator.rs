@@ -1,10 +1,10 @@
 //! The step that is exact on Gaussian data: against Bayes' rule, the equations it solves, and itself in two steps.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     integrator::Integrator,
     process::{ForwardProcess, Process},
 };
-use tch::Tensor;
 
 use crate::support::numbers::{distance, vec, Rng};
 

@@ -1,11 +1,11 @@
 //! Σ^{1/2} z of one reverse step against dense linear algebra, and a case by hand.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     options::{Covariance, Options},
     pointwise::{jvp, reverse_noise},
     process::Process,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::{kernel, Gaussian},

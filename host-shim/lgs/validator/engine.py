@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,9 +91,11 @@ def every_setting() -> Iterator[dict]:
 @checks("engine.info", "An engine says what it is, as JSON, and can be opened more than once.")
 def information(subject: Installation) -> None:
     info = subject.engine.info()
-    names = {"lgs", "engine", "torch", "file", "interface", "devices"}
+    names = {"lgs", "engine", "torch", "file", "interface", "libtorch", "backend", "devices"}
     expect(names <= set(info), f"expected {', '.join(sorted(names))}, got {', '.join(info)}")
     expect("cpu" in info["devices"], f"expected the cpu among its devices, got {info['devices']}")
+    expect(info["backend"] in ("CPU", "CUDA", "ROCm", "XPU"), f"expected a kind of build, got {info['backend']}")
+    expect(Path(info["libtorch"]).is_file(), f"expected the file of the host's libtorch, got {info['libtorch']}")
     release = ".".join(torch.__version__.split(".")[:2])
     expect(info["torch"].startswith(release), f"expected an engine for torch {release}, got one for {info['torch']}")
     again = Installation(subject.library, subject.manifest).engine

@@ -4,6 +4,7 @@
 //! * [`tensor`]: tensors as handles that cannot leak.
 //! * [`header`]: the structs of `lgs.h` that liblgs and engines share, written from it. [`layout`]: how they are laid out.
 //! * [`engine`]: what an engine offers to `liblgs`.
+//! * [`libtorch`]: the one that the host has loaded, for both.
 //!
 //! `liblgs` is loaded by the host and knows nothing of torch; an engine is built for one torch release
 //! and holds the mathematics. They are compiled apart and meet at run time, so every type here has a
@@ -15,5 +16,6 @@
 pub mod engine;
 pub mod header;
 pub mod layout;
+pub mod libtorch;
 pub mod options;
 pub mod tensor;

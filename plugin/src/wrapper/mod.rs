@@ -139,6 +139,8 @@ unsafe extern "C" fn engine_info(engine: *const LgsEngine, info: *mut *mut c_cha
                     "torch": engine.torch.to_string(),
                     "file": engine.file,
                     "interface": engine.interface,
+                    "libtorch": engine.libtorch.as_ref().map(|file| file.to_string_lossy()),
+                    "backend": engine.backend,
                     "devices": devices,
                 })
                 .to_string(),

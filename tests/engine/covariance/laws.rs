@@ -1,5 +1,6 @@
 //! The covariances beside Lanczos' in the sampler: closed forms, what they cost, and what is refused.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     covariance::law,
     error::Error,
@@ -8,7 +9,6 @@ use lgs_engine::{
     process::Process,
     trajectory::sample,
 };
-use tch::Tensor;
 
 use crate::support::{
     gaussian::{kernel, Gaussian},
@@ -48,7 +48,7 @@ fn noise_on_exact_gaussian_data() {
             kernel(process, t, s, eta),
         );
         let diagonal = reverse.diagonal(0, 0, 1);
-        let mean = diagonal.mean(None::<tch::Kind>).double_value(&[]);
+        let mean = diagonal.mean(None::<Kind>).double_value(&[]);
         for (covariance, probes, bound, expected) in [
             (Covariance::Isotropic, 1, 1e-12, &z * eta * v.sqrt()),
             (Covariance::IsotropicLarge, 1, 1e-12, &z * eta * (t * t - ratio * ratio * s * s).sqrt()),

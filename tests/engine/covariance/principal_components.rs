@@ -1,5 +1,6 @@
 //! The principal components of the posterior, against dense eigenvectors.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     covariance::principal_components::PrincipalComponents,
     error::Error,
@@ -7,7 +8,6 @@ use lgs_engine::{
     pointwise::principal_components,
     process::Process,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::{alpha, Gaussian},

@@ -1,12 +1,12 @@
 //! What a step reports of J and of its noise: Ritz values and the share of the covariance, against dense
 //! linear algebra.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     options::{Covariance, Options},
     process::Process,
     trajectory::sample,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::{kernel, Gaussian},

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use crate::support::tensor::*;
 use lgs_engine::{options::Options, process::Process, trajectory::sample};
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::{kernel, Gaussian},

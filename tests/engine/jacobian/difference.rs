@@ -1,10 +1,10 @@
 //! How far finite differences reach: the length of a step, and how many dimensions take part.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     jacobian::difference::{step, Difference},
     linear::lanczos,
 };
-use tch::Kind;
 
 use crate::support::numbers::{distance, power_law, rows, vec, Rng};
 

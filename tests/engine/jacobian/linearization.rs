@@ -1,6 +1,7 @@
 //! Jacobian-vector products by finite differences, and what becomes of forward mode where it does
 //! not work: here it never does, for only Python can open a dual level.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::{Error, Result},
     jacobian::Linearization,
@@ -9,7 +10,6 @@ use lgs_engine::{
     options::{Jvp, Precision},
     process::Process,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::Gaussian,

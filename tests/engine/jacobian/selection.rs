@@ -1,6 +1,7 @@
 //! The choice between ways of differentiating, and of batches, as far as it can be tested without
 //! forward mode, which only Python can open: the rest is in `tests/shim/test_jvp_auto.py`.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::{Error, Result},
     jacobian::Linearization,
@@ -9,7 +10,6 @@ use lgs_engine::{
     options::{DoubledBatch, Jvp, Options},
     trajectory::sample,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     host::{plan, says, TestHost, OPTIONS},
@@ -89,7 +89,7 @@ fn a_host_that_stops_at_a_doubled_batch_is_not_asked_again() {
 
 /// A model whose answer to an item depends on how many others there are.
 fn coupled(x: &Tensor, sigma: f64) -> Result<Tensor> {
-    model(&(x + x.mean_dim([0i64].as_slice(), true, None) * x.size()[0] * 0.01), sigma)
+    model(&(x + x.mean_dim([0i64].as_slice(), true, None) * (x.size()[0] as f64) * 0.01), sigma)
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::f64::consts::PI;
 
+use crate::support::tensor::*;
 use lgs_engine::{
     covariance::SquareRoot,
     error::Result,
     linear::bases::{eigenvalues, function as function_in_basis, Basis, Structure},
 };
-use tch::{Kind, Tensor};
 
 use crate::support::numbers::{distance, identity, power_law, relative_error, rows, vec, Rng};
 

@@ -1,11 +1,11 @@
 //! Σ^{1/2} z from a Krylov space, against dense square roots and small ones by hand.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     covariance::SquareRoot,
     linear::functions::{Coefficients, Projected},
     linear::{lanczos, Krylov},
 };
-use tch::{Device, Kind, Tensor};
 
 use crate::support::numbers::{
     distance, finite, function, identity, power_law, relative_error, relative_errors, rows, vec, Rng,

@@ -1,10 +1,10 @@
 //! The Krylov space: what defines it, what happens where it ends, and what rounding does to it.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::{Error, Result},
     linear::{lanczos, Krylov},
 };
-use tch::{Device, Kind, Tensor};
 
 use crate::support::numbers::{
     distance, finite, function, identity, number, power_law, relative_error, rows, vec, Rng,

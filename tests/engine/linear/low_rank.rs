@@ -1,7 +1,7 @@
 //! Functions of a matrix that is known along a few directions, against dense ones.
 
+use crate::support::tensor::*;
 use lgs_engine::linear::low_rank::{departure, LowRank};
-use tch::{Device, Kind, Tensor};
 
 use crate::support::numbers::{distance, function, identity, rows, Rng};
 

@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
+use crate::support::tensor::*;
 use lgs_engine::{layout::Layout, linear::octaves::Octaves};
-use tch::{Kind, Tensor};
 
 use crate::support::numbers::{distance, number, vec, Rng};
 
@@ -67,7 +67,7 @@ fn a_cosine_is_in_the_octave_of_its_frequency() {
 #[test]
 fn frequencies_of_a_short_axis_count_by_its_own_length() {
     // One half wave along 4 of 16 numbers is as steep as four along 16.
-    let x = Tensor::zeros([1, 1, 4, 16], (Kind::Double, tch::Device::Cpu));
+    let x = Tensor::zeros([1, 1, 4, 16], (Kind::Double, Device::Cpu));
     let wave: Vec<f64> = (0..4).map(|i| (PI * (i as f64 + 0.5) / 4.0).cos()).collect();
     let x = x + Tensor::from_slice(&wave).reshape([4, 1]);
     let octaves = of(&x);

@@ -1,12 +1,12 @@
 //! What may be sampled, what a model may return, and how it is called.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::{Error, Result},
     layout::Layout,
     model::Evaluator,
     options::Jvp,
 };
-use tch::{Device, Kind, Tensor};
 
 use crate::support::{
     host::{message, plan, says, TestHost},

@@ -2,6 +2,7 @@
 
 mod secant;
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::Result,
     host::Host,
@@ -12,7 +13,6 @@ use lgs_engine::{
     solver::{History, Outcome, Solver, Step},
     trajectory::{sample, sample_with},
 };
-use tch::Tensor;
 
 use crate::support::{
     gaussian::Gaussian,

@@ -1,5 +1,6 @@
 //! The secant: exact where data is Gaussian by octaves, of second order where it is not, one evaluation a step.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::Result,
     integrator::Integrator,
@@ -9,7 +10,6 @@ use lgs_engine::{
     process::{ForwardProcess, Process},
     trajectory::sample,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     host::{message, says, TestHost, OPTIONS},

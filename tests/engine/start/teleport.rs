@@ -1,11 +1,11 @@
 //! Teleportation: against the ODE in closed form and integrated, item by item, and with priors that do not fit.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::Error,
     process::{ForwardProcess, Process},
     start::{teleport, GaussianPrior},
 };
-use tch::{Device, Kind, Tensor};
 
 use crate::support::{
     host::says,

@@ -1,7 +1,7 @@
 //! x_0 ~ N(0, C): the posterior mean and the covariance of every reverse kernel in closed form.
 
+use crate::support::tensor::*;
 use lgs_engine::process::Process;
-use tch::Tensor;
 
 use super::numbers::{function, rows, Rng};
 
@@ -40,7 +40,7 @@ impl Gaussian {
 
     /// D(x, σ) for each row of x (batch, d), in x's dtype.
     pub fn denoised(&self, process: Process, x: &Tensor, sigma: f64) -> Tensor {
-        let x64 = x.to_kind(tch::Kind::Double);
+        let x64 = x.to_kind(Kind::Double);
         rows(&self.jacobian(process, sigma), &x64).to_kind(x.kind())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use crate::support::tensor::*;
 use lgs_engine::{
     covariance::Statistics,
     error::{Error, Result},
@@ -10,7 +11,6 @@ use lgs_engine::{
     options::{DoubledBatch, Jvp, Options, Precision},
 };
 use serde_json::Value;
-use tch::Tensor;
 
 type Denoise<'f> = Box<dyn FnMut(&Tensor, f64) -> Result<Tensor> + 'f>;
 type Noise<'f> = Box<dyn FnMut(f64, f64) -> Result<Tensor> + 'f>;

@@ -5,3 +5,4 @@ pub mod gaussian;
 pub mod host;
 pub mod log;
 pub mod numbers;
+pub mod tensor;

@@ -1,6 +1,6 @@
 //! Random numbers that depend on a seed alone, whatever other tests run; and dense linear algebra.
 
-use tch::{Device, Kind, Tensor};
+use crate::support::tensor::*;
 
 /// splitmix64 (Steele, Lea and Flood 2014).
 pub struct Rng(u64);

@@ -1,6 +1,7 @@
 //! Arguments that cannot be used, and models, noise and observers that do not do as they should:
 //! each is named, with the step and σ, and the next call works.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::{Error, Result},
     options::{Covariance, Options},
@@ -8,7 +9,6 @@ use lgs_engine::{
     process::Process,
     trajectory::sample,
 };
-use tch::{Device, Kind, Tensor};
 
 use crate::support::{
     host::{message, says, TestHost, OPTIONS},

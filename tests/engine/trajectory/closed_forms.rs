@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
+use crate::support::tensor::*;
 use lgs_engine::{
     options::{Covariance, Options, OtherSteps, Solver},
     process::{ForwardProcess, Process},
     trajectory::sample,
 };
-use tch::{Kind, Tensor};
 
 use crate::support::{
     gaussian::{alpha, kernel, Gaussian},
@@ -122,7 +122,7 @@ fn steps_outside_the_range_follow_it_too() {
 /// Of samples from an exact start, for data of variance λ in one dimension: each is linear in x and the noises.
 fn variance_of_samples(lambda: f64, options: &Options, sigmas: &[f64]) -> f64 {
     let gaussian = Gaussian::new(1, &[lambda]);
-    let (zero, one) = (Tensor::zeros([1, 1], (Kind::Double, tch::Device::Cpu)), identity(1));
+    let (zero, one) = (Tensor::zeros([1, 1], (Kind::Double, Device::Cpu)), identity(1));
     let steps = sigmas.len() - 1;
     let response = |which: usize| {
         let input = |i: usize| if i == which { one.shallow_clone() } else { zero.shallow_clone() };
@@ -183,7 +183,7 @@ fn the_law_of_the_samples_is_that_of_the_data() {
         };
         for eta in ETAS {
             let options = Options { process, eta, lanczos_steps: d as u32, ..*OPTIONS };
-            let (zero, one) = (Tensor::zeros([d, d], (Kind::Double, tch::Device::Cpu)), identity(d));
+            let (zero, one) = (Tensor::zeros([d, d], (Kind::Double, Device::Cpu)), identity(d));
             let steps = sigmas.len() - 1;
             // Row i of the result is the image of the i-th unit vector.
             let response = |which: usize| {

@@ -1,12 +1,12 @@
 //! How often a trajectory calls the model and the noise, and what it reports.
 
+use crate::support::tensor::*;
 use lgs_engine::{
     error::Error,
     options::{Covariance, DoubledBatch, Jvp, Options, OtherSteps},
     process::Process,
     trajectory::sample,
 };
-use tch::Tensor;
 
 use crate::support::{
     host::{TestHost, OPTIONS},

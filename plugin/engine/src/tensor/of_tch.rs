@@ -10,8 +10,11 @@ use std::{
 
 pub use tch::{Device, Kind, TchError as Refusal, Tensor};
 
-/// The torch release that this engine's tch is for, as "2.11".
-const TORCH: &str = "2.11";
+/// The torch release that this engine's tch is for: that of the tch in Cargo.toml, or what `make engines` builds for.
+const TORCH: &str = match option_env!("LGS_TORCH") {
+    Some(release) => release,
+    None => "2.11",
+};
 
 /// The torch release that this engine works with, as "2.11".
 pub fn torch() -> String {

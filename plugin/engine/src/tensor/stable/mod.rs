@@ -6,10 +6,11 @@
 
 mod lists;
 mod operations;
+mod operators;
 mod shim;
 mod value;
 
-use std::{ffi::c_void, mem::ManuallyDrop, ptr::NonNull};
+use std::{ffi::c_void, mem::ManuallyDrop, ptr::NonNull, sync::OnceLock};
 
 pub use lists::IntList;
 use shim::{shim, Handle};
@@ -75,6 +76,13 @@ const KINDS: [Kind; 13] = [
 ];
 
 impl Kind {
+    /// The one that the interface has this number for.
+    fn numbered(number: i32) -> Option<Kind> {
+        static NUMBERS: OnceLock<[Option<i32>; KINDS.len()]> = OnceLock::new();
+        let numbers = NUMBERS.get_or_init(|| KINDS.map(|kind| kind.number().ok()));
+        numbers.iter().position(|&known| known == Some(number)).map(|at| KINDS[at])
+    }
+
     /// As the interface numbers it.
     fn number(self) -> Result<i32> {
         let shim = shim()?;
@@ -274,12 +282,9 @@ impl Tensor {
 
     pub fn f_kind(&self) -> Result<Kind> {
         let number = self.asked("aoti_torch_get_dtype", shim()?.aoti_torch_get_dtype)?;
-        for kind in KINDS {
-            if kind.number()? == number {
-                return Ok(kind);
-            }
-        }
-        Err(Refusal::Torch(format!("expected a dtype that is known here, got number {number} of torch's")))
+        Kind::numbered(number).ok_or_else(|| {
+            Refusal::Torch(format!("expected a dtype that is known here, got number {number} of torch's"))
+        })
     }
 
     pub fn device(&self) -> Device {
@@ -376,8 +381,9 @@ impl Tensor {
             return Err(Refusal::Torch(format!("expected one axis, got shape {:?}", self.size())));
         }
         // On the processor, in this dtype, contiguous: whatever it was.
-        let here = self.f_to_device(Device::Cpu)?.f_to_kind(T::KIND)?.joined()?;
+        let here = self.f_to_device(Device::Cpu)?.f_to_kind(T::KIND)?;
         let count = here.numel();
+        let here = if count > 1 { here.joined()? } else { here };
         if count == 0 {
             return Ok(Vec::new());
         }

@@ -1,9 +1,9 @@
 //! The operations, each an operator of torch's.
 
-use std::{borrow::Borrow, ffi::CStr};
+use std::{borrow::Borrow, ffi::CStr, ptr::NonNull};
 
 use super::{
-    shim::{shim, Operator},
+    shim::{shim, Handle, Operator, Shim},
     value::{refused, tensor, tensors, truth, two_tensors, Argument},
     Device, IntList, Kind, Refusal, Result, Tensor,
 };
@@ -85,15 +85,20 @@ binary! {
 impl Tensor {
     /// self - alpha other.
     fn subtract(&self, other: &Tensor, alpha: f64) -> Result<Tensor> {
+        let largest = if self.numel() > other.numel() { self } else { other };
+        // SAFETY: the tensors are alive.
+        largest.made("aten::sub", |shim, _, out| unsafe {
+            (shim.aoti_torch_aten_subtract_Tensor)(super::lend(self), super::lend(other), alpha, out)
+        })
+    }
+
+    /// What a function of the interface makes of this tensor.
+    fn made(&self, name: &str, function: impl FnOnce(&Shim, Handle, *mut Handle) -> i32) -> Result<Tensor> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the tensors are alive, and the out parameter is ours.
-        let status = unsafe {
-            (shim()?.aoti_torch_aten_subtract_Tensor)(super::lend(self), super::lend(other), alpha, &mut handle)
-        };
-        match std::ptr::NonNull::new(handle) {
+        match (function(shim()?, super::lend(self), &mut handle), NonNull::new(handle)) {
             // SAFETY: what a function of the interface stores belongs to the caller.
-            Some(handle) if status == 0 => Ok(unsafe { super::owned(handle) }),
-            _ => Err(refused("aten::sub", Some((self.device(), self.numel().max(other.numel()) as i64 * 8)))),
+            (0, Some(handle)) => Ok(unsafe { super::owned(handle) }),
+            _ => Err(refused(name, Some((self.device(), self.numel() as i64 * 8)))),
         }
     }
 
@@ -139,7 +144,13 @@ impl Tensor {
 
     /// A number in this dtype: where torch does not give a number the other's.
     fn like(&self, number: f64) -> Result<Tensor> {
-        Tensor::of_number(number)?.f_to_kind(self.f_kind()?)
+        match self.f_kind()? {
+            // SAFETY: the out parameter is ours.
+            Kind::Float => self.made("a number", |shim, _, out| unsafe {
+                (shim.aoti_torch_scalar_to_tensor_float32)(number as f32, out)
+            }),
+            kind => Tensor::of_number(number)?.f_to_kind(kind),
+        }
     }
 
     /// self + one other.
@@ -191,7 +202,10 @@ impl Tensor {
     }
 
     pub fn f_narrow(&self, axis: i64, start: i64, length: i64) -> Result<Tensor> {
-        tensor(aten!("narrow"), [Of(self), Integer(axis), Integer(start), Integer(length)])
+        // SAFETY: the tensor is alive.
+        self.made("aten::narrow", |shim, tensor, out| unsafe {
+            (shim.aoti_torch_aten_narrow)(tensor, axis, start, length, out)
+        })
     }
 
     pub fn f_transpose(&self, one: i64, other: i64) -> Result<Tensor> {
@@ -212,17 +226,12 @@ impl Tensor {
 
     /// With zeros before and after the last axis.
     pub fn f_constant_pad_nd(&self, pad: impl IntList) -> Result<Tensor> {
-        let pad = pad.integers();
-        let [before, after] = pad[..] else {
-            return Err(Refusal::Torch(format!("expected padding of the last axis, got {pad:?}")));
-        };
-        let zeros = |length: i64| {
-            let mut size = self.size();
-            size.pop();
-            size.push(length);
-            tensor(aten!("new_zeros"), [Of(self), Integers(&size), Nothing, Nothing, Nothing, Nothing])
-        };
-        Tensor::f_cat(&[&zeros(before)?, self, &zeros(after)?], -1)
+        let (pad, mut zero) = (pad.integers(), 0.0);
+        // SAFETY: the tensor is alive, and the list as long as said.
+        self.made("aten::pad", |shim, tensor, out| unsafe {
+            let (list, length) = (pad.as_ptr(), pad.len() as i64);
+            (shim.aoti_torch_aten_pad)(tensor, list, length, c"constant".as_ptr(), &mut zero, out)
+        })
     }
 
     pub fn f_unbind(&self, axis: i64) -> Result<Vec<Tensor>> {
@@ -263,11 +272,17 @@ impl Tensor {
     }
 
     pub fn f_to_kind(&self, kind: Kind) -> Result<Tensor> {
-        self.f_to_dtype(kind, false, false)
+        match self.f_kind()? == kind {
+            true => self.second_owner(), // what the operator would give, without the way there
+            false => self.f_to_dtype(kind, false, false),
+        }
     }
 
     pub fn f_to_device(&self, device: Device) -> Result<Tensor> {
-        self.moved((self.f_kind()?, device), false, false)
+        match self.device() == device {
+            true => self.second_owner(),
+            false => self.moved((self.f_kind()?, device), false, false),
+        }
     }
 
     pub fn f_internal_to_copy(&self, options: (Kind, Device), non_blocking: bool) -> Result<Tensor> {
@@ -286,8 +301,12 @@ impl Tensor {
     }
 
     pub fn f_full(size: impl IntList, number: f64, options: (Kind, Device)) -> Result<Tensor> {
-        let empty = Tensor::f_empty(size, options)?;
-        tensor(aten!("fill_", "Tensor"), [Of(&empty), Of(&Tensor::of_number(number)?)])
+        let full = Tensor::f_empty(size, options)?;
+        // SAFETY: the tensor is alive.
+        match unsafe { (shim()?.aoti_torch_aten_fill__Scalar)(super::lend(&full), number) } {
+            0 => Ok(full),
+            _ => Err(refused("aten::fill_", None)),
+        }
     }
 
     pub fn f_ones(size: impl IntList, options: (Kind, Device)) -> Result<Tensor> {
@@ -349,7 +368,10 @@ impl Tensor {
     pub fn f_norm_scalaropt_dim(&self, p: f64, axes: impl IntList, keep: bool) -> Result<Tensor> {
         let axes = axes.integers();
         if p.is_infinite() {
-            return tensor(aten!("amax"), [Of(&self.f_abs()?), Integers(&axes), Truth(keep)]);
+            // SAFETY: the tensor is alive, and the list as long as said.
+            return self.f_abs()?.made("aten::amax", |shim, magnitudes, out| unsafe {
+                (shim.aoti_torch_aten_amax)(magnitudes, axes.as_ptr(), axes.len() as i64, keep.into(), out)
+            });
         }
         if p != 2.0 {
             return Err(Refusal::Torch(format!("norm: expected p = 2 or infinity, got {p}")));

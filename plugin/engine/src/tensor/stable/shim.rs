@@ -6,6 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
+use lgs_abi::libtorch::{self, Libtorch};
 use libloading::Library;
 
 use super::Refusal;
@@ -78,8 +79,14 @@ functions! {
     aoti_torch_get_data_ptr: fn(Handle, *mut *mut c_void) -> Status,
     aoti_torch_empty_strided: fn(i64, *const i64, *const i64, i32, i32, i32, *mut Handle) -> Status,
     aoti_torch_scalar_to_tensor_float64: fn(f64, *mut Handle) -> Status,
-    /// x - alpha y, the one operator with a number among its arguments that there is a function for.
+    aoti_torch_scalar_to_tensor_float32: fn(f32, *mut Handle) -> Status,
+    /// x - alpha y. For this and the next few operators there are functions, which are quicker than the dispatcher by name.
     aoti_torch_aten_subtract_Tensor: fn(Handle, Handle, f64, *mut Handle) -> Status,
+    aoti_torch_aten_amax: fn(Handle, *const i64, i64, i32, *mut Handle) -> Status,
+    aoti_torch_aten_fill__Scalar: fn(Handle, f64) -> Status,
+    aoti_torch_aten_narrow: fn(Handle, i64, i64, i64, *mut Handle) -> Status,
+    /// The list says how much is put before and after the last axis, and so on; then come the mode, and a number or null.
+    aoti_torch_aten_pad: fn(Handle, *const i64, i64, *const c_char, *mut f64, *mut Handle) -> Status,
     aoti_torch_grad_mode_is_enabled: fn() -> bool,
     aoti_torch_grad_mode_set_enabled: fn(bool),
     aoti_torch_dtype_float64: fn() -> i32,
@@ -106,7 +113,9 @@ pub fn shim() -> Result<&'static Shim, Refusal> {
     if let Some(shim) = SHIM.get() {
         return Ok(shim);
     }
-    let library = loaded_libtorch().ok_or_else(|| Refusal::Unusable("no libtorch is loaded in this process".into()))?;
+    let libtorch = libtorch::loaded().map_err(Refusal::Unusable)?;
+    let Libtorch { library, .. } =
+        libtorch.ok_or_else(|| Refusal::Unusable("no libtorch is loaded in this process".into()))?;
     let found = Shim::find(library).map_err(|missing| {
         Refusal::Unusable(format!(
             "expected a libtorch with PyTorch's stable C interface (2.10 or newer), got one without {}",
@@ -116,48 +125,19 @@ pub fn shim() -> Result<&'static Shim, Refusal> {
     Ok(SHIM.get_or_init(|| found))
 }
 
-/// The libtorch of this process, if it is loaded already.
-fn loaded_libtorch() -> Option<Library> {
-    loaded(match (cfg!(windows), cfg!(target_os = "macos")) {
-        (true, _) => "torch_cpu.dll",
-        (_, true) => "libtorch_cpu.dylib",
-        _ => "libtorch_cpu.so",
-    })
-}
-
-/// A library that this process has loaded; asking does not load it.
-#[cfg(unix)]
-fn loaded(name: &str) -> Option<Library> {
-    use libloading::os::unix;
-    /// Of glibc and musl, and of macOS.
-    const RTLD_NOLOAD: i32 = if cfg!(target_os = "macos") { 0x10 } else { 4 };
-    // SAFETY: RTLD_NOLOAD runs no initialiser.
-    unsafe { unix::Library::open(Some(name), unix::RTLD_LAZY | RTLD_NOLOAD) }.ok().map(Library::from)
-}
-
-/// A library that this process has loaded; asking does not load it.
-#[cfg(windows)]
-fn loaded(name: &str) -> Option<Library> {
-    libloading::os::windows::Library::open_already_loaded(name).ok().map(Library::from)
-}
-
 /// How many CUDA devices there are, ROCm's among them: of its own runtime, where this libtorch is one for it. Starts
 /// nothing.
 pub fn cuda_devices() -> usize {
     #[cfg(unix)]
-    const OF_LIBTORCH: [&str; 2] = ["libtorch_cuda.so", "libtorch_hip.so"];
-    #[cfg(unix)]
     const RUNTIMES: [&str; 5] =
         ["libcudart.so.13", "libcudart.so.12", "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"];
     #[cfg(windows)]
-    const OF_LIBTORCH: [&str; 2] = ["torch_cuda.dll", "torch_hip.dll"];
-    #[cfg(windows)]
     const RUNTIMES: [&str; 5] =
         ["cudart64_13.dll", "cudart64_12.dll", "amdhip64_7.dll", "amdhip64_6.dll", "amdhip64.dll"];
-    if !OF_LIBTORCH.iter().any(|name| loaded(name).is_some()) {
+    if libtorch::backend() == "CPU" {
         return 0;
     }
-    for library in RUNTIMES.iter().filter_map(|name| loaded(name)) {
+    for library in RUNTIMES.iter().filter_map(|name| libtorch::library_named(name)) {
         for symbol in [b"cudaGetDeviceCount\0".as_slice(), b"hipGetDeviceCount\0"] {
             let mut count = 0i32;
             // SAFETY: CUDA's and ROCm's headers declare it as `int f(int *count)`.

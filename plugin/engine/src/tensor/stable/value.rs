@@ -159,11 +159,10 @@ fn call<const N: usize, const R: usize>(
     arguments: [Argument<'_>; N],
 ) -> Result<[Value; R], Refusal> {
     let shim = shim()?;
-    let largest = arguments.iter().filter_map(Argument::room).max_by_key(|room| room.1);
     // All of them before any is handed over: what cannot be made must not take the others with it.
-    let mut owned = Vec::with_capacity(N);
-    for argument in &arguments {
-        owned.push(argument.to_owned()?);
+    let mut owned = [const { Owned::Plain(0) }; N];
+    for (place, argument) in owned.iter_mut().zip(&arguments) {
+        *place = argument.to_owned()?;
     }
     // As many as there are arguments or results.
     let mut stack = [0; 8];
@@ -175,6 +174,7 @@ fn call<const N: usize, const R: usize>(
         (shim.torch_call_dispatcher)(operator.name.as_ptr(), operator.overload.as_ptr(), stack.as_mut_ptr(), RULES_OF)
     };
     if status != 0 {
+        let largest = arguments.iter().filter_map(Argument::room).max_by_key(|room| room.1);
         return Err(refused(&operator.to_string(), largest));
     }
     Ok(std::array::from_fn(|i| stack[i]))
