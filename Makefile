@@ -6,6 +6,10 @@
 #             Hours; a run that was stopped goes on where it was. ONLY="path_kl trained", QUICK=1 as above
 #             A full run of either puts its numbers into tests/evidence/, and prints README.md there
 # make torches the shim's tests on every release of torch: an environment of 5 GB each, one at a time; ONLY="2.15.0" too
+# make engines engines for other releases of torch into the drop-in folder: TORCH="2.7 2.9"
+# make windows liblgs and the stable engine for Windows into the drop-in folder, cross-built on Linux
+# make macos  the same for Macs, which nobody has run yet
+# make windows-test  the libraries for Windows under Wine, with PyTorch's own DLLs: 0.9 GB from PyPI, once
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
 # make docs   what is written from one declaration: bindings from plugin/include/lgs.h, tables of options
 #             from manifests/nodes.json, of results from tests/evidence/results.json
@@ -27,7 +31,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Rust's own test programs find libtorch by this; a host has it loaded.
 TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
 
-.PHONY: demo test bench report torches build docs check clean
+.PHONY: demo test bench report torches engines windows windows-test macos build docs check clean
 
 demo: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.demo --out out/demo
@@ -44,6 +48,23 @@ report: build
 
 torches: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.torches --out out/torches $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+engines: $(VENV)/installed
+	$(PYTHON) host-shim/engines.py $(TORCH)
+	$(MAKE) build
+
+windows: $(VENV)/installed
+	$(PYTHON) host-shim/cross.py windows-x86_64
+	$(MAKE) build
+
+# zig is the linker, which needs nothing of Apple's.
+macos: $(VENV)/installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check cargo-zigbuild==0.24.1 ziglang==0.17.1
+	$(PYTHON) host-shim/cross.py macos-aarch64
+	$(MAKE) build
+
+windows-test: windows
+	PYTHONPATH=tests $(PYTHON) -m evidence.torches --windows --out out/torches
 
 build: $(VENV)/installed
 	cargo build --release --locked

@@ -18,40 +18,83 @@ import platform
 import shutil
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
+import sources
+
 ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ROOT / "target" / "engines"
+"""Where ``engines.py`` builds those for other releases of torch."""
+CROSS = ROOT / "target" / "cross"
+"""Where ``cross.py`` builds the libraries for other systems, a folder each."""
 LINKED = {"lgs": ROOT / "host-shim" / "lgs", "manifests": ROOT / "manifests"}
 """What is a symbolic link in host-shim/comfyui/, and a folder here. A checkout on Windows may have text files there."""
-PREFIX, SUFFIX = {"win32": ("", ".dll"), "darwin": ("lib", ".dylib")}.get(sys.platform, ("lib", ".so"))
 
 
 def platform_name() -> str:
     """This platform in the words of ``engines.schema.json``."""
     system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
     machine = platform.machine().lower()
-    return (
-        f"{system}-{ {'amd64': 'x86_64', 'arm64': 'aarch64' if system == 'linux' else machine}.get(machine, machine) }"
-    )
+    return f"{system}-{ {'amd64': 'x86_64', 'arm64': 'aarch64'}.get(machine, machine) }"
+
+
+def library_name(name: str, platform: str | None = None) -> str:
+    """What cargo calls a library on a platform, or on this one."""
+    system = (platform or platform_name()).split("-")[0]
+    prefix, suffix = {"windows": ("", ".dll"), "macos": ("lib", ".dylib")}.get(system, ("lib", ".so"))
+    return f"{prefix}{name}{suffix}"
 
 
 def engine_manifest(libraries: Path, torch: str, into: Path) -> None:
-    """Copies the engines, that for ``torch`` ("2.11") and the stable one, and writes ``engines.json`` beside them."""
+    """Copies the engines and writes ``engines.json`` beside them.
+
+    They are that for ``torch`` ("2.11"), the stable one, and those for other releases and systems that other commands
+    have built of these sources.
+    """
     manifest = json.loads((ROOT / "manifests" / "engines.json").read_text())
-    engines = [build for build in manifest["engines"] if build["torch"] == torch or build.get("and_newer")]
-    if all(build.get("and_newer") for build in engines):
-        known = ", ".join(build["torch"] for build in manifest["engines"] if "tch" in build)
-        sys.exit(f"manifests/engines.json: expected an entry for torch {torch}, which is installed, got {known}")
-    for build in engines:
-        stable = build.get("and_newer", False)
-        source = libraries / f"{PREFIX}lgs_engine{'_stable' if stable else ''}{SUFFIX}"
-        file = into / f"{PREFIX}lgs_engine-{'stable' if stable else f'torch{torch}'}{SUFFIX}"
-        shutil.copy2(source, file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        build |= {"platform": platform_name(), "file": file.name, "sha256": digest}
+    known = manifest["engines"]
+    # Not by what is installed alone: cargo does not build anew where another torch has taken the old one's place.
+    tch = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]["tch"]
+    [own] = [build["torch"] for build in known if "tch" in build and f"={build['tch']}.0" == tch]
+    if torch != own:
+        sys.exit(
+            f"expected torch {own}, which tch {tch} of Cargo.toml is for, in the environment that builds, got torch "
+            f"{torch}: install what tests/requirements.txt says; for other releases there is `make engines`"
+        )
+    engines = []
+    for build in known:
+        if build.get("and_newer"):
+            engines.append(_placed(build, libraries / library_name("lgs_engine_stable"), into, "stable"))
+        elif build["torch"] == torch:
+            engines.append(_placed(build, libraries / library_name("lgs_engine"), into, f"torch{torch}"))
+        elif _built(ENGINES / f"torch-{build['torch']}", sources.ENGINE, f"make engines TORCH={build['torch']}"):
+            library = ENGINES / f"torch-{build['torch']}" / library_name("lgs_engine")
+            engines.append(_placed(build, library, into, f"torch{build['torch']}"))
+    for folder in sorted(CROSS.glob("*")):
+        if _built(folder, sources.ALL, f"make {folder.name.partition('-')[0]}"):
+            shutil.copy2(folder / library_name("lgs", folder.name), into)
+            [stable] = [build for build in known if build.get("and_newer")]
+            engine = folder / library_name("lgs_engine_stable", folder.name)
+            engines.append(_placed(stable, engine, into, "stable", folder.name))
     manifest["$schema"] = "../manifests/engines.schema.json"
     manifest["engines"] = engines
     (into / "engines.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _placed(build: dict, library: Path, into: Path, name: str, platform: str | None = None) -> dict:
+    """Puts an engine into the folder; its entry there."""
+    file = into / f"{library.name.partition('lgs_engine')[0]}lgs_engine-{name}{library.suffix}"
+    shutil.copy2(library, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return build | {"platform": platform or platform_name(), "file": file.name, "sha256": digest}
+
+
+def _built(folder: Path, of: tuple[str, ...], command: str) -> bool:
+    """Whether another command has built what goes into the folder, of the sources as they are."""
+    if (folder / sources.STAMP).exists() and not sources.are_of(folder, of):
+        print(f"left out, as the sources have changed since it was built: {folder.name}; build it with: {command}")
+    return sources.are_of(folder, of)
 
 
 def assemble(libraries: Path, torch: str, folder: Path) -> None:
@@ -70,7 +113,7 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         shutil.copy2(ROOT / licence, fresh)
     (fresh / "bin").mkdir()
-    shutil.copy2(libraries / f"{PREFIX}lgs{SUFFIX}", fresh / "bin")
+    shutil.copy2(libraries / library_name("lgs"), fresh / "bin")
     engine_manifest(libraries, torch, fresh / "bin")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

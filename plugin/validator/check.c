@@ -3,21 +3,10 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#if !defined(_WIN32)
-#define _POSIX_C_SOURCE 200809L
-#endif
-
-#include "check.h"
+#include "apart.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
-
-#if !defined(_WIN32)
-#include <errno.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#endif
 
 /* Of a check that fails often the first few are told. */
 enum { TOLD = 5 };
@@ -107,94 +96,46 @@ static char *read_notes(void)
     return text;
 }
 
-/* Makes the check; 0, or why it came to no end, in words. */
-static const char *made(const named_check_t *check)
+found_t make_check(const named_check_t *check, FILE *told)
 {
+    notes = told;
     expectations = failures = 0;
-#if defined(_WIN32)
     check->run();
-    return NULL;
-#else
-    static char end[80];
-    int counts[2], status = 0;
-    pid_t child;
-    fflush(stdout);
-    signal(SIGCHLD, SIG_DFL);
-    if (pipe(counts) != 0 || (child = fork()) < 0) {
-        perror("fork");
-        exit(2);
-    }
-    if (child == 0) {
-        long found[2];
-        sigset_t none;
-        /* Whoever has started this program may have left them blocked or ignored. */
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGALRM, SIG_DFL);
-        alarm(longest);
-        check->run();
-        found[0] = expectations;
-        found[1] = failures;
-        fflush(notes);
-        _exit(write(counts[1], found, sizeof found) == sizeof found ? 0 : 2);
-    }
-    close(counts[1]);
-    {
-        long found[2] = {0, 0};
-        ssize_t size = read(counts[0], found, sizeof found);
-        close(counts[0]);
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-        }
-        if (size == sizeof found) {
-            expectations = found[0];
-            failures = found[1];
-        }
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
-            snprintf(end, sizeof end, "hung: no end in %u seconds\n", longest);
-        } else if (WIFSIGNALED(status)) {
-            snprintf(end, sizeof end, "crashed: %s\n", strsignal(WTERMSIG(status)));
-        } else if (size != sizeof found || WEXITSTATUS(status) != 0) {
-            snprintf(end, sizeof end, "ended the process, with status %d\n", WEXITSTATUS(status));
-        } else {
-            return NULL;
-        }
-    }
-    return end;
-#endif
+    return (found_t){expectations, failures};
 }
 
 static void run_check(const named_check_t *check)
 {
     outcome_t *outcome;
     const char *end;
-    notes = tmpfile();
+    found_t found = {0, 0};
+    notes = new_notes();
     outcomes = realloc(outcomes, ((size_t)checks_made + 1) * sizeof *outcomes);
     if (!notes || !outcomes) {
-        perror("tmpfile");
+        perror("a file for what was found");
         exit(2);
     }
     outcome = &outcomes[checks_made++];
-    end = made(check);
+    end = make_check_apart(check, notes, &found);
+    fseek(notes, 0, SEEK_END);
     if (end) {
-        failures++;
-        fseek(notes, 0, SEEK_END);
+        found.failures++;
         fputs(end, notes);
-    } else if (expectations == 0) {
-        failures++;
+    } else if (found.expectations == 0) {
+        found.failures++;
         fputs("the check tested nothing (a bug in the validator)\n", notes);
     }
-    if (failures > TOLD) {
-        fseek(notes, 0, SEEK_END);
-        fprintf(notes, "and %ld more\n", (long)failures - TOLD);
+    if (found.failures > TOLD) {
+        fprintf(notes, "and %ld more\n", found.failures - TOLD);
     }
     outcome->check = check;
-    outcome->expectations = expectations;
-    outcome->failures = failures;
+    outcome->expectations = found.expectations;
+    outcome->failures = found.failures;
     outcome->detail = read_notes();
     fclose(notes);
-    checks_failed += failures > 0;
-    printf("%s  %-36s %6ld\n", failures ? "FAIL" : "ok  ", check->name, (long)expectations);
-    if (failures) {
+    checks_failed += found.failures > 0;
+    printf("%s  %-36s %6ld\n", found.failures ? "FAIL" : "ok  ", check->name, found.expectations);
+    if (found.failures) {
         printf("      %s\n", check->rule);
     }
     {
@@ -234,7 +175,7 @@ static void write_text(FILE *out, const char *text)
 
 void write_json(const char *path)
 {
-    FILE *out = strcmp(path, "-") == 0 ? stderr : fopen(path, "wb");
+    FILE *out = strcmp(path, "-") == 0 ? stderr : open_file(path, "wb");
     if (!out) {
         perror(path);
         exit(2);

@@ -72,14 +72,14 @@ extern int sentinel;
 /* Memory, or the end of the program. */
 void *allocate(size_t size);
 
-/* Runs checks, each in a process of its own where the system can do that, so that one that crashes or hangs is named
- * like one that fails, and the others are made all the same. `only`: those whose name begins with it, or all (null). */
+/* Runs checks, each in a process of its own, so that one that crashes or hangs is named like one that fails, and the
+ * others are made all the same. `only`: those whose name begins with it, or all (null). */
 void run_checks(const named_check_t *checks, size_t count, const char *only);
 
 /* Writes what was found as JSON; the text of a path or "-". */
 void write_json(const char *path);
 
-/* The longest that one check may take, in seconds; each takes one or so. Not on Windows. */
+/* The longest that one check may take, in seconds; each takes one or so. */
 extern unsigned longest;
 
 /* How many checks were made, and how many of them failed. */

@@ -2,6 +2,7 @@
  * lgs-validate: takes a liblgs and its engine through the contract of lgs.h, as a host would, and as no host should.
  *
  *     cc -std=c11 -I../include *.c -o lgs-validate -lm -lpthread -ldl
+ *     x86_64-w64-mingw32-gcc -std=c11 -I../include *.c -o lgs-validate.exe -lpsapi -lshell32
  *     lgs-validate [OPTIONS] LIBRARY ENGINES_JSON [LIBTORCH_CPU]
  *
  *     --json FILE       what was found, once more
@@ -16,7 +17,7 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#include "check.h"
+#include "apart.h"
 #include "torch.h"
 
 static int usage(const char *program)
@@ -28,10 +29,40 @@ static int usage(const char *program)
     return 2;
 }
 
+static const struct {
+    const named_check_t *checks;
+    const size_t *count;
+} with_torch[] = {
+    {engine_checks, &engine_check_count},
+    {call_checks, &call_check_count},
+    {lasting_checks, &lasting_check_count},
+};
+
+static void make_one_of(const named_check_t *checks, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(checks[i].name, name) == 0) {
+            end_with(&checks[i]);
+        }
+    }
+}
+
+/* Makes the check that this process was started for, as the one that started it would have. */
+static void make_one(const char *name)
+{
+    make_one_of(library_checks, library_check_count, name);
+    load_torch(subject.libtorch);
+    for (size_t i = 0; i < COUNT(with_torch); i++) {
+        make_one_of(with_torch[i].checks, *with_torch[i].count, name);
+    }
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     const char *json = NULL, *only = NULL, *timeout = NULL;
     int at = 1;
+    program_arguments(&argc, &argv);
     subject.scratch = ".";
     for (; at + 1 < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
         const char **value = strcmp(argv[at], "--json") == 0      ? &json
@@ -58,12 +89,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: no table for version %u of the interface\n", subject.library, LGS_ABI_VERSION);
         return 2;
     }
+    if (started_for()) {
+        make_one(started_for());
+    }
     run_checks(library_checks, library_check_count, only);
     if (subject.libtorch) {
         load_torch(subject.libtorch);
-        run_checks(engine_checks, engine_check_count, only);
-        run_checks(call_checks, call_check_count, only);
-        run_checks(lasting_checks, lasting_check_count, only);
+        for (size_t i = 0; i < COUNT(with_torch); i++) {
+            run_checks(with_torch[i].checks, *with_torch[i].count, only);
+        }
     }
     printf("%d checks, %d failed\n", checks_made, checks_failed);
     if (json) {

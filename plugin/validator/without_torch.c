@@ -16,7 +16,7 @@ static char *file(const char *name, const char *text)
     FILE *out;
     snprintf(path, size, "%s/%s", subject.scratch, name);
     if (text) {
-        out = fopen(path, "wb");
+        out = open_file(path, "wb");
         if (!out || fputs(text, out) < 0 || fclose(out) != 0) {
             perror(path);
             exit(2);

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from abi.toolchain import compile_c
 
 import lgs
 from lgs import _ffi
@@ -20,6 +21,7 @@ from lgs._ffi import liblgs
 from lgs._ffi.engine import Engine
 
 BIN = _ffi.HOME / "bin"
+PLATFORM = liblgs.platform_name()
 SECTION = 'see "An engine for another PyTorch" in README.md'
 RELEASE = ".".join(torch.__version__.split(".")[:2])
 
@@ -27,6 +29,7 @@ RELEASE = ".".join(torch.__version__.split(".")[:2])
 def this_build() -> dict:
     """An entry for this torch alone: that of the assembled manifest, or one with the stable engine's file."""
     builds = json.loads((BIN / "engines.json").read_text())["engines"]
+    builds = [build for build in builds if build["platform"] == PLATFORM]
     own = [build for build in builds if build["torch"] == RELEASE and "tch" in build]
     stable = [build for build in builds if build.get("and_newer")]
     build = {"tch": "0.24"} | (own or stable)[0] | {"torch": RELEASE}
@@ -143,14 +146,14 @@ def test_a_build_without_file_or_checksum(left_out, tmp_path):
 
 
 def test_no_engine_for_this_torch(tmp_path):
-    others = [this_build() | {"torch": "2.9", "tch": "0.22"}, this_build() | {"torch": "2.7", "tch": "0.20"}]
+    others = [this_build() | {"torch": "1.13", "tch": "0.9"}, this_build() | {"torch": "1.12", "tch": "0.8"}]
     file = write(tmp_path, {"format": 1, "engines": others})
     platform = this_build()["platform"]
     refused(
         file,
         f"no engine for torch {RELEASE} on {platform}, which is what runs here",
-        f"{file} has: torch 2.9 on {platform}, torch 2.7 on {platform}",
-        "Install torch 2.9 or 2.7 in the host's environment",
+        f"{file} has: torch 1.13 on {platform}, torch 1.12 on {platform}",
+        "Install torch 1.13 or 1.12 in the host's environment",
         SECTION,
     )
 
@@ -190,7 +193,7 @@ def test_the_library_is_missing(platform, engines, words, tmp_path, monkeypatch)
     (tmp_path / "bin").mkdir()
     if engines:
         manifest(tmp_path / "bin")
-    platform = platform or liblgs.platform_name()
+    platform = platform or PLATFORM
     monkeypatch.setattr(liblgs, "platform_name", lambda: platform)
     with pytest.raises(lgs.EngineError) as raised:
         liblgs.Library(tmp_path / "bin" / "liblgs.so")
@@ -207,6 +210,41 @@ def test_this_system_has_the_manifest_s_name():
 
 def test_the_loaded_torch_counts_for_more_than_the_stated_one():
     assert open_engine(BIN / "engines.json", "1.13.1").info()["torch"] == RELEASE
+
+
+TWO_LIBTORCHES = """
+import ctypes, sys
+import torch, lgs
+x = torch.ones(1, 4)
+assert torch.equal(lgs.sample(lambda x, sigma: x, x, [1.0, 0.0]), x)
+ctypes.CDLL(sys.argv[1])
+from lgs import _ffi
+from lgs._ffi.engine import Engine
+try:
+    Engine(_ffi.library(), _ffi.HOME / "bin" / "engines.json", torch.__version__)
+except lgs.EngineError as problem:
+    print(problem)
+# What was opened before goes on.
+assert torch.equal(lgs.sample(lambda x, sigma: x, x, [1.0, 0.0]), x)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a second libtorch is made with the C compiler of a POSIX system")
+def test_two_libtorches_in_one_process(tmp_path):
+    name = {"darwin": "libtorch_cpu.dylib"}.get(sys.platform, "libtorch_cpu.so")
+    (tmp_path / "empty.c").write_text("int nothing;\n")
+    compile_c("-shared", "-fPIC", "-o", tmp_path / name, tmp_path / "empty.c")
+    done = subprocess.run([sys.executable, "-c", TWO_LIBTORCHES, tmp_path / name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    own = next(Path(path, "lib", name) for path in torch.__path__)
+    assert "expected one libtorch in this process, got 2: " in done.stdout
+    assert str(own) in done.stdout and str(tmp_path / name) in done.stdout and "start a process" in done.stdout
+
+
+def test_what_libtorch_was_built_for_is_said():
+    info = lgs.info()
+    assert Path(info["libtorch"]).parent.parent == Path(torch.__path__[0])
+    assert info["backend"] == ("CUDA" if torch.version.cuda else "ROCm" if torch.version.hip else "CPU")
 
 
 @pytest.mark.parametrize("stated", ["", "newest", "2", "2.x"])

@@ -45,6 +45,6 @@ def test_a_thousand_trajectories(kind):
     tensors, memory = live_tensors(), process.memory_info().rss
     for _ in range(1000):
         next(runs)
-    assert live_tensors() == tensors
+    assert live_tensors() <= tensors  # those of earlier tests may go meanwhile
     # 100 of the trajectories are over tensors of 4 MB; the allocator may keep a few of them.
     assert process.memory_info().rss - memory < 40e6

@@ -8,14 +8,64 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "lgs.h"
+#if defined(_WIN32)
+#define LGS_EXPORT __declspec(dllexport)
+#else
+#define LGS_EXPORT __attribute__((visibility("default")))
+#endif
+#include "library.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if defined(_WIN32)
+#include <windows.h>
+#define THREAD_RESULT DWORD WINAPI
+typedef LPTHREAD_START_ROUTINE on_thread_t;
+#else
+#include <dlfcn.h>
+#include <pthread.h>
 #include <unistd.h>
+#define THREAD_RESULT void *
+typedef void *(*on_thread_t)(void *);
+#endif
+
+/* Runs it on a thread of its own, to its end. */
+static void on_new_thread(on_thread_t run, void *context)
+{
+#if defined(_WIN32)
+    HANDLE thread = CreateThread(NULL, 0, run, context, 0, NULL);
+    WaitForSingleObject(thread, INFINITE);
+    CloseHandle(thread);
+#else
+    pthread_t thread;
+    pthread_create(&thread, NULL, run, context);
+    pthread_join(thread, NULL);
+#endif
+}
+
+static void wait_a_moment(void)
+{
+#if defined(_WIN32)
+    Sleep(1);
+#else
+    usleep(200);
+#endif
+}
+
+/* The libtorch that this process has loaded. */
+static void *loaded_torch(void)
+{
+#if defined(_WIN32)
+    return (void *)GetModuleHandleA("torch_cpu.dll");
+#else
+#if defined(__APPLE__)
+    return dlopen("@rpath/libtorch_cpu.dylib", RTLD_NOW | RTLD_NOLOAD);
+#else
+    return dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD);
+#endif
+#endif
+}
 
 static const lgs_api_t *whole;
 static lgs_api_t broken;
@@ -121,26 +171,19 @@ typedef struct sampled {
     lgs_status_t status;
 } sampled_t;
 
-static void *on_another_thread(void *context)
+static THREAD_RESULT on_another_thread(void *context)
 {
     sampled_t *s = context;
     s->status = whole->sample(s->engine, s->options, s->host, s->x, s->sigmas, s->count, s->result, s->error);
-    return NULL;
+    return 0;
 }
 
 /* The first number of a tensor of float64, by PyTorch's own interface. */
 static double *first_number(lgs_tensor_t tensor)
 {
     int32_t (*get_data_ptr)(lgs_tensor_t, void **);
-    void *symbol = dlsym(RTLD_DEFAULT, "aoti_torch_get_data_ptr"), *data = NULL;
-    if (!symbol) {
-        void *torch = dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD);
-        symbol = torch ? dlsym(torch, "aoti_torch_get_data_ptr") : NULL;
-    }
-    if (!symbol) {
-        abort();
-    }
-    memcpy(&get_data_ptr, &symbol, sizeof symbol);
+    void *data = NULL;
+    find(loaded_torch(), "aoti_torch_get_data_ptr", &get_data_ptr);
     get_data_ptr(tensor, &data);
     return data;
 }
@@ -155,19 +198,17 @@ static lgs_status_t sample(const lgs_engine_t *engine, const char *options, cons
     lgs_status_t status;
     sampled_t s = {engine, options, host, x, sigmas, count, result, error, LGS_OK};
     if (is("another_thread") && host) {
-        pthread_t thread;
-        pthread_create(&thread, NULL, on_another_thread, &s);
-        pthread_join(thread, NULL);
+        on_new_thread(on_another_thread, &s);
         return s.status;
     }
     if (is("hosts_meet") && host) {
         latest = host; /* One variable for all threads. */
-        usleep(200);
+        wait_a_moment();
         return whole->sample(engine, options, latest, x, sigmas, count, result, error);
     }
     if (is("hangs_on_empty") && host && count < 2) {
         for (;;) {
-            pause();
+            wait_a_moment();
         }
     }
     if (is("crashes_on_null_error") && host && !error) {
@@ -304,16 +345,10 @@ static lgs_status_t tensor_clone(const lgs_engine_t *engine, lgs_tensor_t tensor
     return whole->tensor_clone(engine, tensor, clone, error);
 }
 
-__attribute__((visibility("default"))) const lgs_api_t *lgs_get_api(uint32_t abi_version)
+const lgs_api_t *lgs_get_api(uint32_t abi_version)
 {
     if (!whole) {
-        void *library = dlopen(getenv("LGS_TRUE_LIBRARY"), RTLD_NOW | RTLD_LOCAL), *symbol;
-        lgs_get_api_t get_api;
-        if (!library || !(symbol = dlsym(library, "lgs_get_api"))) {
-            fprintf(stderr, "LGS_TRUE_LIBRARY: expected the path of a liblgs\n");
-            abort();
-        }
-        memcpy(&get_api, &symbol, sizeof symbol);
+        lgs_get_api_t get_api = find_get_api(getenv("LGS_TRUE_LIBRARY"));
         whole = get_api(LGS_ABI_VERSION);
         fault = getenv("LGS_FAULT") ? getenv("LGS_FAULT") : "";
         broken = *whole;

@@ -31,7 +31,7 @@ def libtorch() -> Path:
 def validator(tmp_path_factory) -> Path:
     """The program, as its own comment says that it is built."""
     executable = tmp_path_factory.mktemp("validator") / "lgs-validate"
-    libraries = ["-lm", *(["-lpthread"] if sys.platform != "win32" else [])]
+    libraries = ["-lpsapi", "-lshell32"] if sys.platform == "win32" else ["-lm", "-lpthread"]
     compile_c("-g", "-o", executable, *sorted(VALIDATOR.glob("*.c")), *libraries)
     return executable
 
@@ -39,8 +39,8 @@ def validator(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def broken(tmp_path_factory) -> Path:
     """A library that has the fault of the variable LGS_FAULT, and none without."""
-    if sys.platform == "win32":
-        pytest.skip("the broken libraries are made of POSIX's functions: run this on Linux or macOS")
     library = tmp_path_factory.mktemp("broken") / "libbroken.so"
-    compile_c("-D_DEFAULT_SOURCE", "-shared", "-fPIC", "-o", library, HERE / "broken.c", "-lpthread", "-ldl")
+    sources = (HERE / "broken.c", VALIDATOR / "library.c")
+    of_posix = ["-D_DEFAULT_SOURCE", "-D_DARWIN_C_SOURCE", "-fPIC", "-lpthread", "-ldl"]
+    compile_c("-I", VALIDATOR, "-shared", "-o", library, *sources, *([] if sys.platform == "win32" else of_posix))
     return library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import sys
 from ctypes import POINTER, byref, c_uint32, c_void_p, sizeof
@@ -27,7 +28,7 @@ class Library:
         if not file.is_file():
             raise EngineError(f"{file}: expected the native library of LGS, found no such file. {_what_runs_here()}")
         try:
-            get_api = ctypes.CDLL(str(file)).lgs_get_api
+            get_api = ctypes.CDLL(_as_the_loader_takes_it(file)).lgs_get_api
         except (OSError, AttributeError) as problem:
             raise EngineError(
                 f"{file}: expected the native library of LGS, got a file that cannot be loaded ({problem}). "
@@ -81,6 +82,14 @@ class Library:
             return ctypes.string_at(out.value).decode()
         finally:
             self.api.string_delete(out)
+
+
+def _as_the_loader_takes_it(file: Path) -> str:
+    """Windows loads from paths of 260 characters and more in this form alone; those that begin so, or name another
+    machine, are left as they are."""
+    path = os.path.abspath(file)
+    long = sys.platform == "win32" and len(path) >= 260 and not path.startswith("\\\\")
+    return f"\\\\?\\{path}" if long else path
 
 
 def platform_name() -> str:

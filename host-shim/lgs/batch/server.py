@@ -18,6 +18,13 @@ from .store import writing
 START_SECONDS = 300
 STOP_SECONDS = 20
 
+# Without it Ctrl-C would end the server before the batch has stopped; and on Windows a console window would open.
+APART = (
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    if sys.platform == "win32"
+    else {"start_new_session": True}
+)
+
 GUARD = """
 import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
@@ -65,7 +72,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # or Ctrl-C would end the server before the batch has stopped
+                **APART,
             )
         try:
             self._wait_until_ready()
