@@ -1,6 +1,7 @@
-"""The table of the README of the whole: the node's defaults beside the best that one could pick instead.
+"""The tables of the README of the whole: the node's defaults beside the best that one could pick instead, and on which
+systems it has run.
 
-It is printed from the entry ``equal`` of the results, between two marker lines.
+They are printed from the entries ``equal``, ``torches`` and ``windows`` of the results, between marker lines.
 """
 
 from __future__ import annotations
@@ -10,14 +11,35 @@ from .report import equal
 from .report.metrics import mean_and_error
 
 README = results.FOLDER.parents[1] / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+STABLE = (2, 10)
+"""The first release that the stable engine serves, which is built for every system."""
 
 
 def filled(text: str, found: results.Results) -> str:
-    """The README with its table printed anew."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}"
+    """The README with its tables printed anew."""
+    for name, printed in {"results": table(found), "systems": systems(found)}.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n\n{printed}\n\n{end}{after}"
+    return text
+
+
+def systems(found: results.Results) -> str:
+    """Markdown: releases of torch, those that are alike in one row, and what was done with them on each system."""
+    measured = found.get("torches", {})
+    under_wine = measured.get("windows", {}).get("torches", ())
+    in_c = {torch["release"] for torch in under_wine if torch["passed"] and not torch["failed"]}
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for torch in measured.get("torches", {}).get("torches", ()):
+        release = torch["release"].rpartition(".")[0]
+        built = tuple(map(int, release.split("."))) >= STABLE
+        linux = "neither" if "problem" in torch else f"{len(torch['failed'])} failed" if torch["failed"] else "tested"
+        on_windows = "tested in C" if torch["release"] in in_c else "built" if built else "neither"
+        alike.setdefault((linux, on_windows, "built" if built else "neither"), []).append(release)
+    lines = ["| PyTorch | Linux x86-64 | Windows x86-64 | macOS, Apple silicon |", "| --- | --- | --- | --- |"]
+    lines += [f"| {', '.join(releases)} | {' | '.join(cells)} |" for cells, releases in alike.items()]
+    return "\n".join(lines)
 
 
 def table(found: results.Results) -> str:

@@ -28,7 +28,7 @@ MODULES = {
         "symmetry": "studies.symmetry",
         "adaptive": "studies.adaptive",
     },
-    "torches": {"torches": "torches.section"},
+    "torches": {"torches": "torches.section", "windows": "torches.windows"},
 }
 """Where each is; a part is what ``make`` calls it."""
 

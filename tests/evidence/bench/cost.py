@@ -6,6 +6,7 @@ These machines are noisy: the median of the ratios of neighbouring runs is what 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,10 @@ from evidence.models import DIGITS
 from evidence.models.in_precision import InPrecision
 from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table
 from evidence.threads import one_thread
+from lgs._ffi.engine import Engine
 from lgs.digits import load_unet
 
+from . import engines
 from .plain import reverse_step
 
 SIGMAS = (20.0, 8.0, 3.0, 1.0, 0.3, 0.0)
@@ -71,6 +74,44 @@ def engine_cost(rounds: int) -> list[dict]:
                     1.0,
                 )
             )
+    return rows
+
+
+def interface_cost(rounds: int) -> list[dict]:
+    """The stable engine beside tch's, and beside plain PyTorch: one thread, a model of one multiplication."""
+    builds = engines.of_this_torch()
+    if set(builds) != {"tch", "stable"}:
+        return []  # another torch than the one that the folder was assembled with
+    rows = []
+    x, z = torch.randn(2, 1, 4, 128, 128)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return 0.5 * x
+
+    def by(engine: Engine, options: dict) -> Callable[[], object]:
+        def step() -> Tensor:
+            with engines.in_use(engine):
+                return lgs.sample(denoise, x, [2.0, 1.0, 0.5], options, noise=lambda *_: z)
+
+        return step
+
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        of = {name: engines.opened(build, Path(folder, name)) for name, build in builds.items()}
+        for name, options in {
+            "K = 1": {"jvp": "finite-difference", "lanczos_steps": 1},
+            "K = 3": {"jvp": "finite-difference", "lanczos_steps": 3},
+            "secant": {"solver": "secant"},
+        }.items():
+            name = f"engine on the stable interface / on tch: two steps, {name}, 1 x 4 x 128 x 128, linear model"
+            rows.append(ratio(name, by(of["stable"], options), by(of["tch"], options), rounds, 1.05))
+
+        def one_step() -> Tensor:
+            with engines.in_use(of["stable"]):
+                options = {"jvp": "finite-difference", "lanczos_steps": 3}
+                return lgs.sample(denoise, x, [1.0, 0.5], options, noise=lambda *_: z)
+
+        name = "engine on the stable interface: one step, K = 3, 1 x 4 x 128 x 128, linear model / plain PyTorch"
+        rows.append(ratio(name, one_step, lambda: reverse_step(denoise, x, 1.0, 0.5, z, 3), rounds, 1.0))
     return rows
 
 
@@ -192,7 +233,7 @@ def plot(rows: list[dict], file: Path) -> None:
 
 def measure(run: Run) -> Numbers:
     rounds = 6 if run.quick else 60
-    rows = engine_cost(rounds) + trajectory_cost(DIGITS, rounds)
+    rows = engine_cost(rounds) + interface_cost(5 * rounds) + trajectory_cost(DIGITS, rounds)
     return {"rows": rows + price_beside_a_unet(max(2, rounds // 6))}
 
 

@@ -3,4 +3,5 @@
 environments.py  an environment for a release of torch, made and removed
 suite.py         the shim's tests in it
 section.py       the table
+windows.py       the libraries for Windows, under Wine
 """

@@ -1,7 +1,8 @@
 """``make torches``: the shim's tests on every release of torch, each in an environment of its own.
 
 An environment takes about 5 GB and is removed after its run; --keep leaves it, and the next run uses it.
-A run of all releases also puts its table into the committed results, tests/evidence/results.json.
+A run of all releases also puts its table into the committed results, tests/evidence/results.json. The exit status is 1
+where a test failed, where none passed, and where there is no engine for a release that should have one.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 from evidence import readme, results
 from evidence.report import page
 from evidence.report.run import Run
 
-from .section import RELEASES, SECTION, describe, measure
+from . import windows
+from .section import RELEASES, SECTION, WITHOUT_ENGINE, describe, measure
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evidence.torches", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,8 +29,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=RELEASES, default=RELEASES, help="these releases alone")
     parser.add_argument("--keep", action="store_true", help="leave the environments where they are")
     parser.add_argument("--quick", action="store_true", help="the validator's tests alone")
+    parser.add_argument("--failed", action="store_true", help="of the tests of an earlier run those alone that failed")
+    parser.add_argument("--windows", action="store_true", help="in their place: the libraries for Windows, under Wine")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.windows:
+        return under_wine(args.out)
     file = args.out / "torches.json"
     kept = json.loads(file.read_text(encoding="utf-8"))["torches"] if file.exists() else []
 
@@ -40,11 +47,31 @@ def main(arguments: list[str] | None = None) -> None:
         return entry
 
     run = dataclasses.replace(Run(args.out, args.quick), so_far=lambda numbers: save(numbers) and None)
-    entry = save(measure(run, tuple(args.only), args.keep))
+    before = {torch["release"]: torch for torch in kept if torch.get("failed")} if args.failed else None
+    releases = tuple(release for release in args.only if before is None or release in before)
+    entry = save(measure(run, releases, args.keep, before))
     print(describe(entry))
+    measured = [torch for torch in entry["torches"] if torch["release"] in args.only]
     if len(entry["torches"]) == len(RELEASES) and results.publish("torches", {"torches": entry}):
         readme.write()
+    return int(not all(map(as_it_should_be, measured)))
+
+
+def under_wine(out: Path) -> int:
+    entry = {"about": results.about(windows.SECTION.title, False)} | windows.measure(Run(out, False))
+    print(windows.describe(entry))
+    found = entry["torches"]
+    if all(torch["passed"] and not torch["skipped"] for torch in found):
+        results.publish("torches", {"windows": entry})
+        readme.write()
+    return int(any(torch["failed"] or not torch["passed"] for torch in found))
+
+
+def as_it_should_be(torch: dict) -> bool:
+    if torch["release"] in WITHOUT_ENGINE:
+        return "no engine" in torch.get("problem", "")
+    return bool(torch.get("passed")) and not torch["failed"]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,21 +8,29 @@ from evidence.report.run import Findings, Numbers, Run, Section, Table
 
 from .environments import CannotInstall, environment
 from .suite import run as run_suite
+from .suite import run_failed
 
 RELEASES = ("2.7.1", "2.8.0", "2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0")
 """Of PyPI, a minor release each."""
+WITHOUT_ENGINE = ("2.8.0",)
+"""There is neither a tch for it nor all of the stable interface: whoever has it is told what to do."""
 
 
-def measure(run: Run, releases: tuple[str, ...] = RELEASES, keep: bool = False) -> Numbers:
-    """One after the other: each environment takes about 5 GB. ``quick``: the validator's tests alone."""
+def measure(
+    run: Run, releases: tuple[str, ...] = RELEASES, keep: bool = False, before: dict[str, Numbers] | None = None
+) -> Numbers:
+    """One after the other: each environment takes about 5 GB. ``quick``: the validator's tests alone. With what came of
+    them ``before`` those tests alone that failed."""
     found = []
     for release in releases:
         print(f"torch {release}", flush=True)
         try:
             with environment(release, run.out, keep) as python:
-                found.append(
-                    {"release": release} | run_suite(python, run.out, *(["-k", "validator"] if run.quick else []))
-                )
+                if before is None:
+                    came = run_suite(python, run.out, *(["-k", "validator"] if run.quick else []))
+                else:
+                    came = run_failed(python, run.out, before[release])
+                found.append({"release": release} | came)
         except CannotInstall as problem:
             found.append({"release": release, "problem": str(problem)})
         run.so_far({"torches": found})
@@ -37,16 +45,25 @@ def _rows(numbers: Numbers) -> list[tuple[str, ...]]:
     rows = []
     for torch in numbers["torches"]:
         if "problem" in torch:
-            rows.append((torch["release"], "none", "", "", "", torch["problem"]))
+            rows.append((torch["release"], "none", "", "", "", torch["problem"], ""))
             continue
         failed = ", ".join(torch["failed"]) or "none"
         counts = str(torch["passed"]), str(len(torch["failed"])), str(torch["skipped"])
-        rows.append((torch["torch"], torch["interface"], *counts, failed))
+        mended = ", ".join(torch.get("mended", ())) or "none"
+        rows.append((torch["torch"], torch["interface"], *counts, failed, mended))
     return rows
 
 
 def show(numbers: Numbers, folder: Path) -> Findings:
-    head = ("torch", "engine", "passed", "failed", "skipped", "which failed, or what a user is told")
+    head = (
+        "torch",
+        "engine",
+        "passed",
+        "failed",
+        "skipped",
+        "which failed, or what a user is told",
+        "which failed at first",
+    )
     title = "The shim's tests, the validator among them, on one folder"
     return Findings([], [], [Table(title, head, _rows(numbers))])
 
