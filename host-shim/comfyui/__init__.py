@@ -18,6 +18,7 @@ from .nodes.load_diagonal import LGSLoadDiagonal
 from .nodes.load_start import LGSLoadStart
 from .nodes.run_report import LGSReport
 from .nodes.sampler import LGSSampler
+from .nodes.sampler_names import enter_list
 from .nodes.start import LGSStart
 
 WEB_DIRECTORY = "./web"
@@ -44,4 +45,5 @@ async def comfy_entrypoint() -> LGSExtension:
     """Called by ComfyUI when it loads the pack."""
     project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     logging.info("%s %s", project["name"], project["version"])
+    enter_list()  # last: with a pack that cannot be loaded the host stays as it is
     return LGSExtension()

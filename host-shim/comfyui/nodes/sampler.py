@@ -63,12 +63,14 @@ def sample_lgs(
     options: lgs.Options,
     diagonal: Diagonal | None = None,
     runs: deque[Run] | None = None,
+    place: str = "LGS Sampler",
 ) -> Tensor:
     """`lgs.sample` with the signature of a sampler of ``comfy.k_diffusion.sampling``.
 
     ``model(x, sigma, **extra_args)`` is the guided posterior mean; ``callback`` drives ComfyUI's
     progress bar and preview; ``disable`` hides the bar on the console; ``options`` are those of the node;
-    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run.
+    ``diagonal`` is the network of covariance diagonal-learned; ``runs`` gets the record of this run;
+    ``place`` is what a user knows this as, for messages.
     """
     if len(sigmas) < 2:
         return x
@@ -78,7 +80,7 @@ def sample_lgs(
     skipped = steps_before(sigmas, extra_args)
     options = with_model(options, base_model)._with(pure_noise=not skipped and noise_alone(model, extra_args))
     if options.products:
-        refuse_reused_answers(extra_args, "LGS Sampler", "Remove that node, or set the input covariance to isotropic.")
+        refuse_reused_answers(extra_args, place, "Remove that node, or take LGS Sampler's mode secant or isotropic.")
     record = lgs.Record({"seed": extra_args.get("seed")})
     batch, posterior_mean = len(x), denoiser(model, extra_args)
 
