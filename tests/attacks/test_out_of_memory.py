@@ -5,6 +5,7 @@ Operations of libtorch that have a number among their arguments panicked, and th
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -63,7 +64,8 @@ def test_every_allocation_may_fail(options: dict):
     command = [sys.executable, "-c", SWEEP, json.dumps(options)]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RUST_BACKTRACE": "0"}, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stderr == ""
+    # Before torch 2.13 the stable interface prints what it cannot hand over.
+    assert re.sub(r"\[E\d+ [^\n]*Exception in aoti_torch: .*?\n\n", "", run.stderr, flags=re.DOTALL) == ""
     seen = json.loads(run.stdout.splitlines()[-1])
     # How much fits into what was freed before differs from run to run.
     assert "tensor" in seen and "done" in seen, "the limits do not go through a trajectory's memory"

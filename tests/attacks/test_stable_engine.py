@@ -146,6 +146,15 @@ def test_what_libtorch_refuses_is_an_error_and_everything_is_usable_after(stable
     assert "aoti" not in capfd.readouterr().err
 
 
+def test_what_libtorch_says_is_handed_on_where_the_interface_has_it(stable, capfd):
+    x = torch.empty(1, 4096, 4096).expand(200_000, -1, -1)  # 64 MB, but whatever is computed of it has 13 TB
+    with pytest.raises(lgs.OutOfMemory) as raised:
+        lgs.sample(lambda x, sigma: x, x, [1.0, 0.0])
+    says = tuple(map(int, RELEASE.split("."))) >= (2, 13)
+    assert ("you tried to allocate" if says else "printed the reason to standard error") in str(raised.value)
+    assert ("you tried to allocate" in capfd.readouterr().err) is not says
+
+
 def test_threads_and_inference_mode(stable):
     x = torch.randn(2, 1, 8, 8)
     with torch.inference_mode():

@@ -29,6 +29,8 @@ macro_rules! functions {
         #[allow(non_snake_case)]
         pub struct Shim {
             $($(#[$doc])* pub $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            /// What the latest exception of this thread said; older releases have no such function, and print it.
+            what: Option<unsafe extern "C" fn() -> *const c_char>,
             /// libtorch, which stays loaded.
             _library: Library,
         }
@@ -44,9 +46,11 @@ macro_rules! functions {
                         library.get::<unsafe extern "C" fn($($argument),*) $(-> $result)?>(concat!(stringify!($name), "\0").as_bytes())
                     }.map(|symbol| *symbol).map_err(|_| missing.push(stringify!($name)));
                 )*
+                // SAFETY: torch/csrc/stable/c/shim.h declares the function so.
+                let what = unsafe { library.get(b"torch_exception_get_what_without_backtrace\0") }.map(|symbol| *symbol).ok();
                 match missing.is_empty() {
                     $(true if $name.is_err() => Err(missing),)*
-                    true => Ok(Self { $($name: $name.map_err(|()| Vec::new())?,)* _library: library }),
+                    true => Ok(Self { $($name: $name.map_err(|()| Vec::new())?,)* what, _library: library }),
                     false => Err(missing),
                 }
             }
@@ -105,6 +109,21 @@ functions! {
     aoti_torch_device_type_cpu: fn() -> i32,
     aoti_torch_device_type_cuda: fn() -> i32,
     aoti_torch_device_type_mps: fn() -> i32,
+}
+
+impl Shim {
+    /// Why the latest call of this thread's has failed, where libtorch says so.
+    pub fn reason(&self) -> Option<String> {
+        // SAFETY: takes nothing, and gives a text of this thread's that lives until the next exception, or null.
+        let text = unsafe { self.what?() };
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: as above.
+        let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+        first.map(str::to_owned)
+    }
 }
 
 /// The functions, looked up at the first call. A failure is not remembered: libtorch may be loaded later.

@@ -3,7 +3,7 @@
 use std::{mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 
 use super::{
-    shim::{shim, Handle, Operator, Value, RULES_OF},
+    shim::{shim, Handle, Operator, Shim, Value, RULES_OF},
     Device, Refusal, Tensor,
 };
 
@@ -192,10 +192,13 @@ impl Argument<'_> {
     }
 }
 
-/// Why something failed. The interface does not say: it prints the exception's text to the standard error. Want of memory
-/// has to be told apart, and is tried: where there is no room for four times the largest argument and some MB, but for a
-/// single byte, it was that.
+/// Why something failed. Older releases do not say: they print the exception's text to the standard error. Want of memory
+/// has to be told apart then, and is tried: where there is no room for four times the largest argument and some MB, but
+/// for a single byte, it was that.
 pub fn refused(what: &str, largest: Option<(Device, i64)>) -> Refusal {
+    if let Some(reason) = shim().ok().and_then(Shim::reason) {
+        return Refusal::Torch(format!("{what}: {reason}"));
+    }
     const PRINTED: &str = "libtorch has printed the reason to standard error";
     let (device, bytes) = largest.unwrap_or((Device::Cpu, 0));
     let room = |bytes| Tensor::room_for(bytes, device);
