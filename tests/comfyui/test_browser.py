@@ -16,7 +16,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from .client import Client
+from .graphs import example
 from .server import ComfyServer
+from .test_sampler_names import by_name
 
 KEPT = Path(__file__).resolve().parents[2] / "out" / "browser"
 CHROMIUM = shutil.which("chromium")
@@ -231,6 +233,21 @@ def test_a_graph_that_was_saved_with_old_names(editor: Editor):
     now = [name.replace("lanczos_m", "covariance_m") for name in names]
     assert {name: sampler[name] for name in now} == dict(zip(now, node["widgets_values"], strict=True))
     editor.keep("old names")
+
+
+def test_it_is_chosen_in_the_list_of_ksampler(editor: Editor, pack: Path):
+    posted = by_name(example(pack), "euler", seed=5, denoise=1.0)
+    editor.page.evaluate(f"posted => {APP}.loadApiJson(posted, 'ksampler')", posted)
+    editor.settle()
+    editor.choose("KSampler", "sampler_name", "lgs")
+    assert editor.value("KSampler", "sampler_name") == "lgs"
+    editor.keep("ksampler")
+    editor.run()
+    editor.wait_for_pictures("SaveImage", [], count=10)
+    editor.keep("ksampler's pictures")
+    # The list is as long as the host's and two more, and ends with ours.
+    names = editor.of("KSampler", "node.widgets.find(widget => widget.name === 'sampler_name').options.values")
+    assert {"euler", "dpmpp_2m"} < set(names) and names[-2:] == ["lgs", "lgs_lanczos"]
 
 
 def test_stop_in_the_middle_and_again(editor: Editor):

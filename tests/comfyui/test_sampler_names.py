@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .client import Client
+from .client import Client, Run
 from .graphs import GUIDER, MODEL, NOISE, SAMPLER, SAMPLING, SIGMAS, assert_read, with_inputs, with_node
 
 NAMES = {"lgs": "secant", "lgs_lanczos": "lanczos"}
@@ -30,11 +30,10 @@ def by_node(comfy: Client, example: dict, mode: str) -> dict:
 
 def by_name(example: dict, name: str, node: str = "KSampler", **more: object) -> dict:
     """The same with one of ComfyUI's own sampling nodes."""
-    guider = example[GUIDER]["inputs"]
     inputs = {
         "model": [MODEL, 0],
-        "positive": guider["positive"] if "positive" in guider else guider["conditioning"],
-        "negative": guider["positive"] if "positive" in guider else guider["conditioning"],
+        "positive": example[GUIDER]["inputs"]["positive"],
+        "negative": example[GUIDER]["inputs"]["negative"],
         "latent_image": example[SAMPLING]["inputs"]["latent_image"],
         "steps": STEPS,
         "cfg": 1.0,
@@ -100,6 +99,37 @@ def test_a_part_of_the_noise_and_a_mask(comfy: Client, example: dict):
     run, first = comfy.run(graph), comfy.run(drawn)
     assert run.outcome == "execution_success", run.details
     assert 0 < (run.images - first.images).abs().mean() < 40
+
+
+def test_behind_a_mask(comfy: Client, example: dict):
+    """The left half is drawn anew, the right one stays."""
+    drawn = by_name(example, "lgs", seed=SEED, denoise=1.0)
+    graph = {**drawn, "drawn": drawn[SAMPLING]}
+    graph = with_node(graph, "black", "SolidMask", value=0.0, width=32, height=32)
+    graph = with_node(graph, "white", "SolidMask", value=1.0, width=16, height=32)
+    graph = with_node(
+        graph, "mask", "MaskComposite", destination=["black", 0], source=["white", 0], x=0, y=0, operation="add"
+    )
+    graph = with_node(graph, "masked", "SetLatentNoiseMask", samples=["drawn", 0], mask=["mask", 0])
+    again = drawn[SAMPLING]["inputs"] | {"latent_image": ["masked", 0], "seed": SEED + 1}
+    graph[SAMPLING] = {"class_type": "KSampler", "inputs": again}
+    run, first = comfy.run(graph), comfy.run(drawn)
+    assert run.outcome == "execution_success", run.details
+    difference = (run.images - first.images).abs()
+    assert difference[:, :, 16:].max() <= 1 and difference[:, :, :16].mean() > 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stop_button_ends_it(comfy: Client, example: dict, name: str):
+    def stop_at_once(run: Run, kind: str) -> None:
+        if kind == "progress" and not stopped:
+            stopped.append(True)
+            comfy.interrupt()
+
+    stopped: list[bool] = []
+    run = comfy.run(by_name(example, name, seed=SEED, denoise=1.0, steps=2000), on_message=stop_at_once)
+    assert run.outcome == "execution_interrupted" and len(run.steps) < 1000
+    assert comfy.run(by_name(example, name, seed=SEED, denoise=1.0)).outcome == "execution_success"
 
 
 def test_what_it_refuses_names_it(comfy: Client, example: dict):
