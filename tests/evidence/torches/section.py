@@ -75,7 +75,8 @@ SECTION = Section(
     measure,
     show,
     remarks=(
-        "Where there is no engine for a release the error says what there is and what to do. What is skipped needs a "
-        "ComfyUI, a GPU or another system.",
+        "Where there is no engine for a release the error says what there is and what to do. What is skipped needs "
+        "another system, or both kinds of engine, to compare them. What failed at first was run again once its cause "
+        "was known and mended.",
     ),
 )
