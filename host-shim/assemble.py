@@ -22,8 +22,8 @@ import tomllib
 from pathlib import Path
 
 import sources
+from sources import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ROOT / "target" / "engines"
 """Where ``engines.py`` builds those for other releases of torch."""
 CROSS = ROOT / "target" / "cross"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 
 import pytest
 
+import engine_folders
+from engine_folders import folder_with
 from lgs import _ffi
 
 from .toolchain import compile_c, run
@@ -33,14 +33,9 @@ def libtorch(tmp_path):
 
 
 @pytest.fixture
-def stable(binaries, tmp_path):
+def stable(tmp_path):
     """The manifest of a folder with nothing but the stable engine."""
-    builds = json.loads((binaries / "engines.json").read_text())["engines"]
-    [build] = [one for one in builds if one.get("and_newer") and one["platform"] == _ffi.liblgs.platform_name()]
-    shutil.copy2(binaries / build["file"], tmp_path)
-    manifest = tmp_path / "engines.json"
-    manifest.write_text(json.dumps({"format": 1, "engines": [build]}))
-    return manifest
+    return folder_with(tmp_path, [engine_folders.stable()])
 
 
 def test_what_it_lacks_is_named(program, stable, libtorch):

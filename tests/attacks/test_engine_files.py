@@ -16,11 +16,12 @@ import torch
 from abi.toolchain import compile_c
 
 import lgs
+from engine_folders import BIN, of_this_system, stable
 from lgs import _ffi
 from lgs._ffi import liblgs
 from lgs._ffi.engine import Engine
 
-BIN = _ffi.HOME / "bin"
+BUILDS, STABLE = of_this_system(), stable()
 PLATFORM = liblgs.platform_name()
 SECTION = 'see "An engine for another PyTorch" in README.md'
 RELEASE = ".".join(torch.__version__.split(".")[:2])
@@ -28,11 +29,8 @@ RELEASE = ".".join(torch.__version__.split(".")[:2])
 
 def this_build() -> dict:
     """An entry for this torch alone: that of the assembled manifest, or one with the stable engine's file."""
-    builds = json.loads((BIN / "engines.json").read_text())["engines"]
-    builds = [build for build in builds if build["platform"] == PLATFORM]
-    own = [build for build in builds if build["torch"] == RELEASE and "tch" in build]
-    stable = [build for build in builds if build.get("and_newer")]
-    build = {"tch": "0.24"} | (own or stable)[0] | {"torch": RELEASE}
+    own = [build for build in BUILDS if build["torch"] == RELEASE and "tch" in build]
+    build = {"tch": "0.24"} | (own or [STABLE])[0] | {"torch": RELEASE}
     build.pop("and_newer", None)
     return build
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,17 +9,14 @@ import pytest
 import torch
 
 import lgs
+from engine_folders import BIN, folder_with, of_this_system
+from engine_folders import stable as stable_build
 from lgs import _ffi
 from lgs._ffi import engine as engines
 from lgs._ffi.engine import Engine
 
-BIN = _ffi.HOME / "bin"
-BUILDS = [
-    build
-    for build in json.loads((BIN / "engines.json").read_text())["engines"]
-    if build["platform"] == _ffi.liblgs.platform_name()
-]
-STABLE = next(build for build in BUILDS if build.get("and_newer"))
+BUILDS = of_this_system()
+STABLE = stable_build()
 RELEASE = ".".join(torch.__version__.split(".")[:2])
 OWN = [build for build in BUILDS if build["torch"] == RELEASE and not build.get("and_newer")]
 
@@ -31,18 +26,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def folder_with(folder, builds):
-    """A new folder of engines with these entries; gives its manifest. Files that are loaded must not be written to."""
-    folder = Path(tempfile.mkdtemp(dir=folder))
-    for build in builds:
-        shutil.copy2(BIN / build["file"], folder / build["file"])
-    file = folder / "engines.json"
-    file.write_text(json.dumps({"format": 1, "engines": builds}))
-    return file
-
-
 def opened(folder, builds) -> dict:
-    return Engine(_ffi.library(), folder_with(folder, builds), torch.__version__).info()
+    return Engine(_ffi.library(), folder_with(Path(tempfile.mkdtemp(dir=folder)), builds), torch.__version__).info()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from abi.toolchain import VALIDATOR
 
+from engine_folders import folder_with, stable
 from lgs import _ffi
 
 from .torches import RELEASES, dlls
@@ -71,14 +71,9 @@ def programs(tmp_path_factory, compiler) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stable_alone(binaries, tmp_path_factory) -> Path:
+def stable_alone(tmp_path_factory) -> Path:
     """Libraries of this system, of whose engines there is but the stable one."""
     folder = tmp_path_factory.mktemp("stable")
-    manifest = json.loads((binaries / "engines.json").read_text())
-    manifest["engines"] = [
-        engine for engine in manifest["engines"] if engine.get("and_newer") and not engine["file"].endswith(".dll")
-    ]
-    for name in (_ffi.library().file.name, *(engine["file"] for engine in manifest["engines"])):
-        shutil.copy2(binaries / name, folder)
-    (folder / "engines.json").write_text(json.dumps(manifest))
+    shutil.copy2(_ffi.library().file, folder)
+    folder_with(folder, [stable()])
     return folder

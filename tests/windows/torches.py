@@ -1,7 +1,5 @@
 """PyTorch's DLLs for Windows, out of its wheels on PyPI: about 0.4 GB for a release.
 
-    PYTHONPATH=tests python -m windows.torches 2.11.0
-
 They are put into ``target/windows-torches/torch-2.11.0/``, with those of Microsoft's C++ runtime, of which Wine has not
 all.
 """
@@ -41,9 +39,3 @@ def fetch(release: str) -> None:
                     (unpacked / PurePosixPath(name).name).write_bytes(wheel.read(name))
         # Where it is, all of it is.
         unpacked.rename(home)
-
-
-if __name__ == "__main__":
-    for asked in sys.argv[1:] or RELEASES:
-        print(f"PyTorch {asked} for Windows", flush=True)
-        fetch(asked)

@@ -7,52 +7,35 @@ pack, gets the host's usual message for a name that is not in the list.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import comfy.samplers
-import torch
 from comfy.k_diffusion import sampling
 from torch import Tensor
 
 from .. import lgs
 from .sampler import sample_lgs
-from .schema import node_definition, options_of
 
-MODES = {"lgs": "secant", "lgs_lanczos": "lanczos"}
-"""The names, with the mode of LGS Sampler that each stands for; its other inputs are at their defaults."""
+OPTIONS = {"lgs": {}, "lgs_lanczos": {"solver": "ancestral"}}
+"""The names, with what differs from LGS Sampler's defaults: the modes secant and lanczos."""
 
 
 def enter_list() -> None:
     """Puts the names into the list, once, and their functions where ComfyUI looks for them."""
-    for name, mode in MODES.items():
-        setattr(sampling, f"sample_{name}", _sampler(name, mode))
+    for name in OPTIONS:
+        setattr(sampling, f"sample_{name}", _sampler(name))
         # One list in two or three places, so far.
         for names in (comfy.samplers.SAMPLER_NAMES, comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSAMPLER_NAMES):
             if name not in names:
                 names.append(name)
 
 
-def _sampler(name: str, mode: str) -> Callable[..., Tensor]:
-    """A sampler of ``comfy.k_diffusion.sampling``. The native library is loaded when it first runs."""
+def _sampler(name: str) -> Callable[..., Tensor]:
+    """`sample_lgs` under this name, as a sampler of ``comfy.k_diffusion.sampling``."""
 
-    @torch.no_grad()
-    def sample(
-        model: Callable[..., Tensor],
-        x: Tensor,
-        sigmas: Tensor,
-        extra_args: dict | None = None,
-        callback: Callable[[dict], None] | None = None,
-        disable: bool | None = None,
-    ) -> Tensor:
-        place = f"the sampler {name}"
-        return sample_lgs(model, x, sigmas, extra_args, callback, disable, options=_options(mode), place=place)
+    def sample(*arguments, **named) -> Tensor:
+        # Asks the native library, which is loaded when a sampler first runs.
+        options = lgs.Options.recommended(**OPTIONS[name])
+        return sample_lgs(*arguments, **named, options=options, place=f"the sampler {name}")
 
     sample.__name__ = sample.__qualname__ = f"sample_{name}"
     return sample
-
-
-@cache
-def _options(mode: str) -> lgs.Options:
-    inputs = node_definition("LGSSampler")["inputs"]
-    defaults = {entry["id"]: entry.get("recommended", entry["default"]) for entry in inputs if "source" not in entry}
-    return lgs.Options(**options_of("LGSSampler", defaults | {"covariance": mode}))
