@@ -1,13 +1,15 @@
-"""The command line: ``python -m lgs``, or ``python path/to/lgs`` from anywhere.
+"""The command line: ``lgs`` where pip has installed it, ``python -m lgs``, or ``python path/to/lgs`` from anywhere.
 
 info     what is installed here and whether it works, as JSON
 batch    one ComfyUI workflow over many seeds and settings: see `lgs.batch`
 validate what is installed here, another library, or a model, against what each promises: see `lgs.validator`
+fit      a start to pictures or latents: see `lgs.starts`
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shlex
 import sys
@@ -19,25 +21,30 @@ if not __package__:  # the folder was run, and is the first place that modules a
     sys.path[0] = str(HERE.parent)
 
 
+COMMANDS = {
+    "batch": ("batch.command", "run one ComfyUI workflow over many seeds and settings"),
+    "validate": ("validator.command", "check what is installed here, or a model, against its contract"),
+    "fit": ("starts.command", "fit a start to pictures or latents"),
+}
+"""Those with arguments of their own: where each is, and what it is for."""
+
+
 def main() -> int:
+    program = Path(sys.argv[0])
     # As it was called, so that the examples in the help text run.
-    called = f"python {shlex.quote(sys.argv[0])}" if Path(sys.argv[0]).is_dir() else "python -m lgs"
+    if program.is_dir():
+        called = f"python {shlex.quote(sys.argv[0])}"
+    else:
+        called = "python -m lgs" if program.name == "__main__.py" else program.stem
     parser = argparse.ArgumentParser(prog=called, description="Full-covariance diffusion sampling.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print versions, engine, torch and devices as JSON")
-    commands.add_parser("batch", help="run one ComfyUI workflow over many seeds and settings", add_help=False)
-    commands.add_parser(
-        "validate", help="check what is installed here, or a model, against its contract", add_help=False
-    )
+    for name, (_, what_for) in COMMANDS.items():
+        commands.add_parser(name, help=what_for, add_help=False)
     arguments = sys.argv[1:]
-    if arguments[:1] == ["batch"]:  # its own arguments, which may hold a -- and what follows
-        from lgs.batch.command import main as batch
-
-        return batch(arguments[1:], f"{called} batch")
-    if arguments[:1] == ["validate"]:
-        from lgs.validator.command import main as validate
-
-        return validate(arguments[1:], f"{called} validate")
+    if arguments and arguments[0] in COMMANDS:  # with all that follows, which may hold a --
+        command = importlib.import_module(f"lgs.{COMMANDS[arguments[0]][0]}")
+        return command.main(arguments[1:], f"{called} {arguments[0]}")
     parser.parse_args(arguments)
     from lgs.installation import info
 

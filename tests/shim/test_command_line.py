@@ -52,7 +52,7 @@ def test_arguments_for_the_server_without_one_are_refused(run):
 def test_the_help_says_how_it_was_called(run, request: pytest.FixtureRequest):
     called = "python -m lgs" if request.node.callspec.params["run"] == "module" else f"python {WAYS['folder'][0]}"
     assert f"{called} batch workflow.json --out out/seeds --set noise_seed=1..60" in run("batch", "--help").stdout
-    assert f"usage: {called} [-h] {{info,batch,validate}}" in " ".join(run("--help").stdout.split())
+    assert f"usage: {called} [-h] {{info,batch,validate,fit}}" in " ".join(run("--help").stdout.split())
 
 
 @pytest.mark.parametrize("arguments", [(), ("nonesuch",)])

@@ -12,7 +12,7 @@ import torch
 from ..errors import error_for
 from .calls import Call
 from .header import EngineConfig
-from .liblgs import HOME, Library, library
+from .liblgs import Library, library
 from .log import log_callback
 
 
@@ -59,7 +59,7 @@ _lock = threading.Lock()
 def engine() -> Engine:
     """The engine, opened at the first call; a failure is not remembered."""
     with _lock:
-        manifest = HOME / "bin" / "engines.json"
-        if manifest not in _engines:
-            _engines[manifest] = Engine(library(), manifest, torch.__version__)
-        return _engines[manifest]
+        lib = library()
+        if lib.engines not in _engines:
+            _engines[lib.engines] = Engine(lib, lib.engines, torch.__version__)
+        return _engines[lib.engines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import platform
@@ -17,8 +18,19 @@ from ..errors import EngineError, error_for
 from .header import ABI_VERSION, Api
 
 # Not resolved: in the source tree the package is linked into the pack, comfyui/lgs.
-HOME = Path(__file__).absolute().parents[2]
-"""The folder that holds this package, ``bin/`` and ``manifests/``."""
+PACKAGE = Path(__file__).absolute().parents[1]
+
+INSTALLED = (PACKAGE / "bin").is_dir()
+"""By pip, that is, where all lies in the package."""
+
+HOME = PACKAGE if INSTALLED else PACKAGE.parent
+"""The folder that holds ``bin/`` and ``manifests/``."""
+
+AGAIN = (
+    "Install it again: pip install --force-reinstall lgs-sampler"
+    if INSTALLED
+    else "Unpack the whole plugin folder again"
+)
 
 
 class Library:
@@ -40,17 +52,21 @@ class Library:
         if not table:
             raise EngineError(
                 f"{file}: expected a library with version {ABI_VERSION} of the interface, which this one does not "
-                "offer: it and this Python package are of different releases. Unpack the whole plugin folder again."
+                f"offer: it and this Python package are of different releases. {AGAIN}."
             )
         # The size, which every struct begins with, says how many functions there are.
         if table.contents.struct_size < sizeof(Api):
             raise EngineError(
                 f"{file}: expected a library with a table of {sizeof(Api)} bytes, got one of "
-                f"{table.contents.struct_size}: it is older than this Python package. Unpack the whole plugin folder "
-                "again."
+                f"{table.contents.struct_size}: it is older than this Python package. {AGAIN}."
             )
         self.file = file
         self.api = table.contents
+
+    @property
+    def engines(self) -> Path:
+        """The manifest of the engines that lie beside it."""
+        return self.file.with_name("engines.json")
 
     @property
     def version(self) -> str:
@@ -113,7 +129,7 @@ def _what_runs_here() -> str:
     listed = ", ".join(f"torch {release} on {system}" for release, system in sorted(built)) or "nothing"
     here = any(system == platform_name() for _, system in built)
     what_to_do = (
-        "Unpack the whole plugin folder again, or run `make build` in its source."
+        f"{AGAIN}, or run `make build` in its source."
         if here or not built
         else 'Build it on this system: see "An engine for another PyTorch" in README.md.'
     )
@@ -122,10 +138,20 @@ def _what_runs_here() -> str:
 
 @cache
 def _load(file: Path) -> Library:
-    return Library(file)
+    """There may be several copies of this package in a process, in ComfyUI's pack and installed by pip: where their
+    libraries are the same to the byte, all of them use the one that was loaded first."""
+    if not file.is_file():
+        return Library(file)  # which says so
+    # Kept in torch, where every copy of this package finds it.
+    loaded: dict[str, Path] = vars(torch).setdefault("_lgs_libraries", {})
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    first = loaded.get(digest, file)
+    found = Library(first if first.is_file() else file)
+    loaded.setdefault(digest, found.file)
+    return found
 
 
 def library() -> Library:
-    """The library beside this package, loaded at the first call; a failure is not remembered."""
+    """The library of this package, loaded at the first call; a failure is not remembered."""
     name = {"win32": "lgs.dll", "darwin": "liblgs.dylib"}.get(sys.platform, "liblgs.so")
     return _load(HOME / "bin" / name)

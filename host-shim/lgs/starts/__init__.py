@@ -17,6 +17,8 @@ divergence.py  how far a start is from what the model draws
 levels.py      and from this where a trajectory should begin
 unfinished.py  a fit that was stopped
 files.py       the safetensors files of starts
+items.py       pictures and latents of files, for a fit
+command.py     the command line: lgs fit
 """
 
 from __future__ import annotations

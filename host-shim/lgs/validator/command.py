@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .._ffi import HOME, Library, library
+from .._ffi import Library, library
 from ..errors import Error
 from . import callbacks, engine, host, shim, structs, tensors, together
 from . import library as table
@@ -112,10 +112,10 @@ def _findings(args: argparse.Namespace) -> list[Finding]:
         return _made(host.checks, subject, args, isolated=False)
     groups: list[Check] = [check for group in OF_A_LIBRARY for check in group.checks]
     if args.library:
-        file = args.library.absolute()
-        installation = Installation(Library(file), (args.engines or file.with_name("engines.json")).absolute())
+        lib = Library(args.library.absolute())
+        installation = Installation(lib, (args.engines or lib.engines).absolute())
     else:
-        installation = Installation(library(), HOME / "bin" / "engines.json")
+        installation = Installation(library(), library().engines)
         groups += shim.checks
     return _made(groups, installation, args, isolated=ISOLATED)
 
