@@ -63,7 +63,7 @@ class Description:
         for field in dataclasses.fields(cls):
             text = metadata.get(field.name)
             try:
-                values[field.name] = {"str": str, "int": int, "float": float}[field.type](metadata[field.name])
+                values[field.name] = {"str": str, "int": int, "float": float}[str(field.type)](metadata[field.name])
             except (KeyError, ValueError):
                 raise ValueError(f"expected {field.name} ({field.type}) in its metadata, got {text!r}") from None
         description = cls(**values)

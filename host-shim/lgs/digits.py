@@ -35,6 +35,12 @@ def label_context(labels: Tensor) -> Tensor:
     return F.one_hot(labels.long(), CLASSES + 1).to(torch.float32)[:, None, :]
 
 
+def _begin_at_zero(layer: nn.Module) -> None:
+    """Its answer, as long as nothing is learnt."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class ResBlock(nn.Module):
     """GroupNorm, SiLU, 3 x 3 convolution, twice, modulated by the noise and class embedding."""
 
@@ -45,8 +51,7 @@ class ResBlock(nn.Module):
         self.modulation = nn.Linear(embedding, 2 * channels)
         self.norm2 = nn.GroupNorm(8, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _begin_at_zero(self.conv2)
         self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -68,8 +73,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(8, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _begin_at_zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -80,6 +84,8 @@ class Attention(nn.Module):
 
 class DigitUNet(nn.Module):
     """The bare network F(c_in x, c_noise, context): a two-level UNet on 2 x 2 pixel blocks."""
+
+    frequencies: Tensor
 
     def __init__(self, channels: int = 1, width: int = 32, inner: int = 96, embedding: int = 128):
         super().__init__()
@@ -100,8 +106,7 @@ class DigitUNet(nn.Module):
         self.up2 = ResBlock(2 * width, width, embedding)
         self.norm_out = nn.GroupNorm(8, width)
         self.conv_out = nn.Conv2d(width, 4 * channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        _begin_at_zero(self.conv_out)
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_host) -> Tensor:
         """x (batch, channels, 32, 32), timesteps (batch,) = ln(sigma) / 4, context (batch, 1, 11).

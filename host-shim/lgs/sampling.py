@@ -68,12 +68,8 @@ def sample(
     else:
         draw = lambda sigma, sigma_next: noise(as_sigma(sigma), as_sigma(sigma_next))  # noqa: E731
 
-    def report(progress: dict[str, Any]):
-        for name in ("sigma", "sigma_hat", "sigma_next"):
-            progress[name] = as_sigma(progress[name])
-        callback(progress | {"options": options})
-
-    callbacks = {"noise": draw, "progress": None if callback is None else report, "diagonal": diagonal}
+    report = None if callback is None else _reporting(callback, options, as_sigma)
+    callbacks = {"noise": draw, "progress": report, "diagonal": diagonal}
     [result] = _run("sample", denoise, x, options, levels, model=model, **callbacks)
     return result
 
@@ -149,6 +145,19 @@ def principal_components(
     return mean, variances, components
 
 
+def _reporting(
+    callback: Callable[[dict[str, Any]], Any], options: Options, as_sigma: Callable[[float], Tensor]
+) -> Callable[[dict[str, Any]], None]:
+    """A callback of the library's that gives this one what `sample` promises."""
+
+    def report(progress: dict[str, Any]) -> None:
+        for name in ("sigma", "sigma_hat", "sigma_next"):
+            progress[name] = as_sigma(progress[name])
+        callback(progress | {"options": options})
+
+    return report
+
+
 def _run(
     function: str,
     denoise: Denoiser,
@@ -158,16 +167,13 @@ def _run(
     tensor: Tensor | None = None,
     results: int = 1,
     model: object = None,
-    diagonal: Denoiser | None = None,
     **callbacks: Callable[..., Any] | None,
 ) -> list[Tensor]:
     """Calls a function of the library that runs the model. What it chose for the model is cached if it succeeds."""
-    check_process(diagonal, options)
+    check_process(callbacks.get("diagonal"), options)
     options = as_computed(options, x)
     cached = CachedChoice(denoise if model is None else model, x, options)
-    callbacks |= {"denoise": denoise, "diagonal": diagonal}
-    made = call_with_model(
-        function, options.as_json(), x, numbers, tensor, results=results, choice=cached.struct, **callbacks
-    )
+    given = (function, options.as_json(), x, numbers, tensor)
+    made = call_with_model(*given, results=results, denoise=denoise, choice=cached.struct, **callbacks)
     cached.store()
     return made

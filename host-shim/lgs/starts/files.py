@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -77,9 +77,9 @@ def unusable(file: str | PathLike[str], problem: Exception) -> InvalidArgument:
     )
 
 
-def read_as(kind: type[S], file: str | PathLike[str]) -> S:
+def read_as(kind: Callable[..., S], family: str, file: str | PathLike[str]) -> S:
     """The start of a file of this family, made of its tensors by name."""
-    _, tensors, about = read(file, kind.family)
+    _, tensors, about = read(file, family)
     try:
         return kind(**tensors, about=about)
     except Error as problem:

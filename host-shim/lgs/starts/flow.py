@@ -199,9 +199,6 @@ class FlowPrior(Start):
         """The flow of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind, and
         `lgs.EngineError` where zuko is not installed."""
         _, tensors, about = files.read(file, cls.family)
-        part = lambda of: {  # noqa: E731
-            name.removeprefix(of): tensor for name, tensor in tensors.items() if name.startswith(of)
-        }
         try:
             told = json.loads(about.pop(ARCHITECTURE, ""))
             architecture = Architecture(**told | {"levels": tuple(told["levels"])})
@@ -209,9 +206,9 @@ class FlowPrior(Start):
                 raise ValueError(f"expected an architecture of a sensible size, got {architecture}")
             if not (0 < architecture.transforms <= 64 and 0 < architecture.width <= 8192):
                 raise ValueError(f"expected an architecture of a sensible size, got {architecture}")
-            gaussian = GaussianPrior(**part("gaussian."))
+            gaussian = GaussianPrior(**_part("gaussian.", tensors))
             flow = architecture.build()
-            flow.load_state_dict(part("flow."))
+            flow.load_state_dict(_part("flow.", tensors))
             if len(gaussian.variances) != architecture.features:
                 raise ValueError(f"expected {architecture.features} components, got {len(gaussian.variances)}")
         except EngineError:
@@ -352,13 +349,10 @@ class _Training:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        part = lambda of: {  # noqa: E731
-            name.removeprefix(of): tensor for name, tensor in tensors.items() if name.startswith(of)
-        }
-        self.flow.load_state_dict(part("flow."))
-        self.best = part("best.")
+        self.flow.load_state_dict(_part("flow.", tensors))
+        self.best = _part("best.", tensors)
         adam = self.optimizer.state_dict()
-        for name, tensor in part("adam.").items():
+        for name, tensor in _part("adam.", tensors).items():
             number, key = name.split(".")
             adam["state"].setdefault(int(number), {})[key] = tensor
         *counts, self.held_out, self.best_held_out = tensors["numbers"].tolist()
@@ -379,3 +373,8 @@ class _Training:
         noise = torch.randn(y.shape, generator=generator)
         c = (y + s[:, None] * noise) / (self.variances + s[:, None] ** 2).sqrt()
         return c, torch.cat([level_features(s, self.architecture.levels), contexts], dim=1)
+
+
+def _part(of: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Those whose names begin so, by the rest of their names."""
+    return {name.removeprefix(of): tensor for name, tensor in tensors.items() if name.startswith(of)}

@@ -280,7 +280,7 @@ class GaussianPrior(Start):
     @classmethod
     def load(cls, file: str | PathLike[str]) -> GaussianPrior:
         """The prior of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind."""
-        return files.read_as(cls, file)
+        return files.read_as(cls, cls.family, file)
 
     def _known(self, known: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (batch, d) of ``known``, float64, and where each is free."""

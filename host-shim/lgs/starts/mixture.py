@@ -193,7 +193,7 @@ class MixturePrior(Start):
     @classmethod
     def load(cls, file: str | PathLike[str]) -> MixturePrior:
         """The mixture of a file. Raises `lgs.InvalidArgument` for one that is missing, damaged or of another kind."""
-        return files.read_as(cls, file)
+        return files.read_as(cls, cls.family, file)
 
     def __repr__(self) -> str:
         k, r = self.variances.shape

@@ -43,12 +43,13 @@ def respaced(sigmas: Tensor, sigma_next: float) -> Tensor:
 def _read_from(levels: Tensor, sigma_next: float) -> Tensor:
     """As many levels as there are, of the same shape from ``sigma_next`` to the same end."""
     from scipy.interpolate import PchipInterpolator
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
     last = len(levels) - 1
     log_sigma = PchipInterpolator(range(last + 1), levels.log().numpy())
     target = levels.new_tensor(sigma_next).log().item()
-    place = brentq(lambda number: float(log_sigma(number)) - target, 0, last, xtol=1e-12)
+    beyond = lambda number: float(log_sigma(number)) - target  # noqa: E731
+    place = root_scalar(beyond, method="brentq", bracket=(0, last), xtol=1e-12).root
     read = torch.linspace(place, last, last + 1, dtype=torch.float64)
     steps = torch.from_numpy(log_sigma(read.numpy())).exp()
     steps[0], steps[-1] = sigma_next, levels[-1]  # to the last bit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import ClassVar
 
@@ -70,7 +70,7 @@ class Start(abc.ABC):
             return self._mean().to(x).expand_as(x)
         return self._posterior_mean(rows / alpha, sigma / alpha).reshape(x.shape).to(x.dtype)
 
-    def given(self, known: Tensor, mask: Tensor) -> list[Start]:
+    def given(self, known: Tensor, mask: Tensor) -> Sequence[Start]:
         """The law of the rest of a picture of which a part is known: for each item of ``known`` (batch, d...).
 
         ``mask``, which broadcasts to ``known``, is above 0 where the picture is free. Raises `lgs.InvalidArgument` for
@@ -111,6 +111,12 @@ class Start(abc.ABC):
             return Divergence.from_text(self.about["divergence"]).level(evaluations)
         except ValueError as problem:
             raise InvalidArgument(f"start: {problem} as its divergence; fit it again") from problem
+
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, file: str | PathLike[str]) -> Start:
+        """The start of a file of this family. Raises `lgs.InvalidArgument` for one that is missing, damaged or of
+        another kind."""
 
     @abc.abstractmethod
     def save(self, file: str | PathLike[str]) -> None:
