@@ -10,6 +10,8 @@
 # make windows liblgs and the stable engine for Windows into the drop-in folder, cross-built on Linux
 # make macos  the same for Macs, which nobody has run yet
 # make windows-test  the libraries for Windows under Wine, with PyTorch's own DLLs: 0.9 GB from PyPI, once
+# make wheel  what pip installs, for the systems that the drop-in folder has libraries for: dist/wheels/
+# make api    the reference of the Python API: out/api/lgs.html, a page to read
 # make build  .venv/ and the drop-in folder dist/comfyui-lgs/
 # make docs   what is written from one declaration: bindings from plugin/include/lgs.h, tables of options
 #             from manifests/nodes.json, of results from tests/evidence/results.json
@@ -31,7 +33,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Rust's own test programs find libtorch by this; a host has it loaded.
 TORCH_LIB = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])")/lib
 
-.PHONY: demo test bench report torches engines windows windows-test macos build docs check clean
+.PHONY: demo test bench report torches engines windows windows-test macos wheel api build docs check clean
 
 demo: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.demo --out out/demo
@@ -66,6 +68,12 @@ macos: $(VENV)/installed
 windows-test: windows
 	PYTHONPATH=tests $(PYTHON) -m evidence.torches --windows --out out/torches
 
+wheel: build
+	$(PYTHON) host-shim/wheel.py
+
+api: build
+	$(PYTHON) -m pdoc --no-show-source --output-directory out/api lgs lgs.starts lgs.digits
+
 build: $(VENV)/installed
 	cargo build --release --locked
 	$(PYTHON) host-shim/assemble.py --libraries $(LIBRARIES)
@@ -82,6 +90,7 @@ check: $(VENV)/installed
 	cargo clippy --release --locked --all-targets --quiet -- -D warnings
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/pyright --warnings
 
 $(VENV)/installed: tests/requirements.txt tests/requirements-data.txt
 	@$(PYTHON3) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'expected Python 3.11 or newer, got ' + sys.version.split()[0] + '; name one with: make PYTHON3=python3.12')"

@@ -151,8 +151,8 @@ class Diagonal:
 
     def __init__(self, network: DiagonalNetwork, labels: Tensor | None = None):
         """``labels`` (n,) integers, for batches that are a multiple of n; None: any."""
-        self.network = network
-        self.description = network.description
+        self.network: DiagonalNetwork = network
+        self.description: Description = network.description
         classes = self.description.classes
         labels = torch.tensor([classes]) if labels is None else torch.as_tensor(labels)
         if labels.ndim != 1 or not len(labels) or labels.is_floating_point() or labels.is_complex():
@@ -163,7 +163,7 @@ class Diagonal:
             raise InvalidArgument(
                 f"labels: expected 0 to {classes} ({classes}: any), got {labels.min()} to {labels.max()}"
             )
-        self.labels = labels.long()
+        self.labels: Tensor = labels.long()
 
     def check(self, x: Tensor) -> None:
         """Raises `lgs.InvalidArgument` if x (batch, channels, height, width) is not what it was trained on."""

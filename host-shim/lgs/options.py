@@ -168,10 +168,10 @@ class Options:
         except KeyError:
             raise AttributeError(f"Options has no option {name!r}; it has {', '.join(self._values)}") from None
 
-    def __setattr__(self, name: str, value: Any):
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("Options cannot be changed; make new ones")
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._values]
 
     def __eq__(self, other: object) -> bool:
@@ -183,7 +183,7 @@ class Options:
     def __repr__(self) -> str:
         return f"lgs.Options({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.as_dict(),)
 
 

@@ -64,11 +64,11 @@ class Record:
     """
 
     def __init__(self, about: Mapping[str, Any] | None = None):
-        self.about = dict(about or {})
+        self.about: dict[str, Any] = dict(about or {})
         self.steps: list[Step] = []
         self.options: Options | None = None
         """Of the run; None before its first step."""
-        self.batch = 0
+        self.batch: int = 0
         self._evaluations = self._jvps = 0
         self._time = time.perf_counter()
 

@@ -36,6 +36,11 @@ class Environment:
         dropped = ("PYTHONPATH", "LD_LIBRARY_PATH")
         environment = {name: value for name, value in os.environ.items() if name not in dropped}
         places = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "XDG_CACHE_HOME"), str(self.home))
+        # As an activated environment has it.
+        places |= {
+            "VIRTUAL_ENV": str(self.folder),
+            "PATH": os.pathsep.join([str(self.python.parent), os.environ["PATH"]]),
+        }
         return subprocess.run(
             command,
             cwd=self.home,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -92,6 +93,19 @@ def test_it_passes_what_is_promised(environment: Environment):
     done = environment.run(environment.command, "validate", "--only", "sample.")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok    sample.closed_form" in done.stdout
+
+
+def test_the_public_api_is_typed(environment: Environment):
+    """Every name of it, as pyright sees it from outside; not the commands, nor networks' layers."""
+    command = ["pyright", "--verifytypes", "lgs", "--ignoreexternal", "--outputjson"]
+    done = environment.run(sys.executable, "-m", *command)
+    told = json.loads(done.stdout)["typeCompleteness"]
+    assert told["pyTypedPath"] == str(environment.packages / "lgs" / "py.typed")
+    api = re.compile(r"lgs(\.starts)?(\.[A-Za-z]\w*)?|lgs\.(options|sampling|record|errors|installation)\..*")
+    symbols = [symbol for symbol in told["symbols"] if symbol["isExported"] and api.fullmatch(symbol["name"])]
+    assert {"lgs.sample", "lgs.Options", "lgs.starts.MixturePrior"} <= {symbol["name"] for symbol in symbols}
+    # What is ambiguous follows from a network's layers, which torch's own modules do not annotate either.
+    assert not [symbol["name"] for symbol in symbols if not (symbol["isTypeKnown"] or symbol["isTypeAmbiguous"])]
 
 
 def test_nothing_is_written_anywhere(environment: Environment):

@@ -72,6 +72,11 @@ class FlowPrior(Start):
     """
 
     family: ClassVar[str] = "flow"
+    about: dict[str, str]
+    gaussian: GaussianPrior
+    architecture: Architecture
+    flow: nn.Module
+    context: Tensor | None
 
     def __init__(
         self,

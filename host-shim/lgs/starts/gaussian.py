@@ -39,6 +39,11 @@ class GaussianPrior(Start):
     """
 
     family: ClassVar[str] = "gaussian"
+    about: dict[str, str]
+    mean: Tensor
+    basis: Tensor
+    variances: Tensor
+    rest: float
 
     def __init__(
         self,

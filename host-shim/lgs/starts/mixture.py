@@ -35,6 +35,12 @@ class MixturePrior(Start):
     """
 
     family: ClassVar[str] = "mixture"
+    about: dict[str, str]
+    weights: Tensor
+    means: Tensor
+    bases: Tensor
+    variances: Tensor
+    rests: Tensor
 
     def __init__(
         self,
