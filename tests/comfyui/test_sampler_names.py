@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from .client import Client, Run
-from .graphs import GUIDER, MODEL, NOISE, SAMPLER, SAMPLING, SIGMAS, assert_read, with_inputs, with_node
+from .client import Client, Rejected, Run
+from .conftest import Servers
+from .graphs import GUIDER, MODEL, NOISE, SAMPLER, SAMPLING, SAVE, SIGMAS, assert_read, with_inputs, with_node
 
 NAMES = {"lgs": "secant", "lgs_lanczos": "lanczos"}
 STEPS, SEED = 6, 5
@@ -140,3 +143,28 @@ def test_what_it_refuses_names_it(comfy: Client, example: dict):
     assert run.outcome == "execution_error"
     message = run.details["exception_message"]
     assert "the sampler lgs_lanczos: expected the model itself to be evaluated" in message
+
+
+@pytest.mark.parametrize("pack", ["NODE_CLASS_MAPPINGS = {}", "raise ImportError('broken')"], ids=["without", "broken"])
+def test_without_the_pack_a_saved_graph_gets_the_host_s_own_message(servers: Servers, tmp_path: Path, pack: str):
+    """In the place of the pack another one, or one that cannot be loaded: the host's list is as it was."""
+    folder = tmp_path / "comfyui-lgs"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(pack)
+    comfy = Client(servers.running(folder).address)
+    assert not set(NAMES) & set(options(comfy, "KSampler"))
+    tiny = {"architecture": "unet", "dtype": "float32"}
+    graph = {
+        MODEL: {"class_type": "LGSTestTinyModel", "inputs": tiny},
+        SAVE: {"class_type": "SaveLatent", "inputs": {"samples": [SAMPLING, 0], "filename_prefix": "tiny"}},
+    }
+    inputs = {"model": [MODEL, 0], "positive": [MODEL, 1], "negative": [MODEL, 1], "latent_image": [MODEL, 2]}
+    inputs |= {"steps": STEPS, "cfg": 1.0, "scheduler": "karras", "seed": SEED, "denoise": 1.0}
+    for name in NAMES:
+        with pytest.raises(Rejected) as rejected:
+            comfy.run(with_node(graph, SAMPLING, "KSampler", **inputs, sampler_name=name))
+        assert rejected.value.errors["sampler_name"].startswith("Value not in list: sampler_name: ")
+        assert f"'{name}' not in " in rejected.value.errors["sampler_name"]
+    assert comfy.run(with_node(graph, SAMPLING, "KSampler", **inputs, sampler_name="euler")).outcome == (
+        "execution_success"
+    )
