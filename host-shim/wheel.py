@@ -17,13 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from assemble import library_name
 from sources import ROOT
 
 PACK = ROOT / "dist" / "comfyui-lgs"
 PIP = ROOT / "host-shim" / "pip"
 TAGS = {"linux-x86_64": "linux_x86_64", "windows-x86_64": "win_amd64", "macos-aarch64": "macosx_11_0_arm64"}
 """By platform, as the manifest of engines calls it. Of Linux until auditwheel has looked."""
-LIBRARY = {"linux": "liblgs.so", "windows": "lgs.dll", "macos": "liblgs.dylib"}
 OF_THE_HOST = ("libtorch*", "libc10*")
 """Libraries that an engine finds loaded, in whatever torch is there."""
 
@@ -39,7 +39,7 @@ def laid_out(platform: str, folder: Path) -> None:
     manifest["engines"] = [engine for engine in manifest["engines"] if engine["platform"] == platform]
     into = folder / "lgs" / "bin"
     into.mkdir()
-    for name in (LIBRARY[platform.split("-")[0]], *(engine["file"] for engine in manifest["engines"])):
+    for name in (library_name("lgs", platform), *(engine["file"] for engine in manifest["engines"])):
         shutil.copy2(PACK / "bin" / name, into)
     (into / "engines.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
