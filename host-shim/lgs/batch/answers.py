@@ -28,6 +28,12 @@ class SystemStats(Answer):
 
     system: dict[str, Any]
 
+    @property
+    def version(self) -> str | None:
+        """ComfyUI's, where it says."""
+        said = self.system.get("comfyui_version")
+        return said[:40] if isinstance(said, str) else None
+
 
 class NodeClass(Answer):
     """Of /object_info: the inputs of a class of nodes by group, "required" and "optional" among them."""

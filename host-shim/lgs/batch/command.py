@@ -11,22 +11,29 @@ from pathlib import Path
 
 from .errors import BatchError
 from .host import Host, connect
-from .overview import SHEET, TABLE, write_overview
-from .plan import Graph, jobs, read_axis, read_workflow
+from .overview import write_overview
+from .plan import Axis, Graph, Job, jobs, read_axis, read_workflow
 from .run import run_jobs
 from .server import started
 from .store import Store, open_store
+from .table import TABLE
 from .untrusted import printable
 
 DESCRIPTION = """Run one ComfyUI workflow over many seeds and settings.
 
   %(prog)s workflow.json --out out/seeds --set noise_seed=1..60
-  %(prog)s workflow.json --out out/compared --set noise_seed=1..8 --set covariance=lanczos,isotropic
+  %(prog)s workflow.json --out out/compared --set covariance=lanczos,isotropic --set noise_seed=1..8
 
-Every combination of the settings is one job. The pictures come out as ComfyUI wrote them, with the workflow of each
-in its metadata, and at the end there are a table (pictures.csv) and a contact sheet (contact-sheet.png). Whatever
-stops it - Ctrl-C, a crash here or of ComfyUI, the power - run the same command again: it goes on, and no picture is
-lost or made twice. With further values the folder grows by the pictures that are missing."""
+Every combination of the settings is one job; the last setting changes fastest. The second example leaves
+
+  out/compared/pictures/covariance=lanczos_seed=0001.png    named by the settings that differ, and the seed
+  out/compared/pictures.csv                                 a row for each, appended when it arrives
+  out/compared/contact-sheet.png                            each seed next to itself under each setting
+
+The pictures are as ComfyUI wrote them, with the workflow of each in its metadata. Whatever stops it - Ctrl-C, a crash
+here or of ComfyUI, the power - run the same command again: it goes on, and no picture is lost or made twice. With
+further values, or a further --set, the folder grows by the pictures that are missing; those that are there keep their
+names."""
 
 
 def main(arguments: list[str], program: str) -> int:
@@ -79,21 +86,40 @@ def main(arguments: list[str], program: str) -> int:
 
 
 async def _batch(args: argparse.Namespace, graph: Graph, store: Store) -> None:
-    with contextlib.ExitStack() as stack:
-        address = args.server
-        if args.comfyui is not None:
-            log = store.folder / "comfyui.log"
-            print(f"starting ComfyUI; its log is {log}", file=sys.stderr)
-            address = stack.enter_context(started(args.comfyui, args.python, args.arguments, log))
-        # The name of this client follows from the folder, so that ComfyUI tells the progress of jobs that an earlier
-        # run has left in its queue to this one.
-        async with connect(address, uuid.UUID(store.token).hex) as host:
-            schemas = await _schemas(host, graph)
-            axes = [read_axis(graph, schemas, text) for text in args.set]
-            made = jobs(graph, axes)
-            await run_jobs(host, store, made)
-    pictures = write_overview(store, axes, made)
-    print(f"{pictures} pictures of {len(made)} jobs: {store.folder / TABLE}, {store.folder / SHEET}")
+    axes: list[Axis] = []
+    made: list[Job] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            address = args.server
+            if args.comfyui is not None:
+                log = store.folder / "comfyui.log"
+                print(f"starting ComfyUI; its log is {log}", file=sys.stderr)
+                address = stack.enter_context(started(args.comfyui, args.python, args.arguments, log))
+            # The name of this client follows from the folder, so that ComfyUI tells the progress of jobs that an
+            # earlier run has left in its queue to this one.
+            async with connect(address, uuid.UUID(store.token).hex) as host:
+                schemas = await _schemas(host, graph)
+                axes = [read_axis(graph, schemas, text) for text in args.set]
+                made = jobs(graph, axes)
+                await run_jobs(host, store, made)
+    except (asyncio.CancelledError, BatchError):
+        with contextlib.suppress(BatchError):  # what stopped it is what there is to say
+            look_at(store, axes, made)
+        raise
+    look_at(store, axes, made)
+
+
+def look_at(store: Store, axes: list[Axis], made: list[Job]) -> None:
+    """Leaves the overview of a batch, as far as it went, and says where."""
+    if not made:
+        return
+    overview = write_overview(store, axes, made)
+    for note in store.table.notes.values():
+        print(printable(note), file=sys.stderr)
+    if overview.pictures:
+        done = f"{overview.done} of " if overview.done < overview.jobs else ""
+        where = ", ".join(str(store.folder / file) for file in (TABLE, *overview.sheets))
+        print(printable(f"{overview.pictures} pictures of {done}{overview.jobs} jobs: {where}"))
 
 
 async def _schemas(host: Host, graph: Graph) -> dict[str, dict]:

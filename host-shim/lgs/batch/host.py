@@ -41,6 +41,7 @@ class Host:
         self.address = address
         self.url = (address if "://" in address else f"http://{address}").rstrip("/")
         self.client_id = client_id
+        self.version: str | None = None
         self.progress: Progress = lambda value, most: None
         self._something_ended = asyncio.Event()
 
@@ -203,7 +204,7 @@ async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
     tracing.on_request_redirect.append(_refuse)
     async with aiohttp.ClientSession(timeout=TIMEOUT, trace_configs=[tracing]) as session:
         host = Host(session, address, client_id)
-        await host._answer(SystemStats, "GET", "/system_stats")
+        host.version = (await host._answer(SystemStats, "GET", "/system_stats")).version
         listening = asyncio.create_task(host.listen())
         try:
             yield host

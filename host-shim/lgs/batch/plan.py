@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from .errors import BatchError
+from .names import LONGEST_NUMBER, Names
 from .untrusted import decoded
 
 Graph = dict[str, dict]
@@ -19,8 +20,9 @@ Graph = dict[str, dict]
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 MOST_JOBS = 1_000_000
-LONGEST_NAME = 120
-"""Bytes of settings in the name of a file: file systems end at 255."""
+SEED_INPUTS = ("seed", "noise_seed")
+SEED = "seed"
+"""What a picture's seed is called, whatever its node calls it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Axis:
     input: str
     values: tuple
 
+    @property
+    def differs(self) -> bool:
+        """Whether it tells pictures apart."""
+        return len(self.values) > 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -43,19 +50,16 @@ class Job:
     settings: dict
     """{label of an axis: value}."""
     graph: Graph
+    name: str = ""
+    """For file names: see `names`. Jobs of different plans may have the same; without one the id stands in."""
+    seed: int | None = None
+    """Where the plan or the workflow has a single one."""
 
     @property
     def id(self) -> str:
         """Follows from the graph alone, so the same workflow and settings are the same job in any run."""
         canonical = json.dumps(self.graph, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
-
-    @property
-    def name(self) -> str:
-        """For file names: the settings, and the id, which keeps jobs apart whose settings read alike."""
-        settings = "_".join(f"{label}={value}" for label, value in self.settings.items())
-        readable = re.sub(r"[^\w.=+-]+", "-", settings).encode()[:LONGEST_NAME].decode(errors="ignore")
-        return f"{readable}_{self.id}" if readable else self.id
 
     def __str__(self) -> str:
         return ", ".join(f"{label} = {value}" for label, value in self.settings.items()) or "the workflow as it is"
@@ -119,13 +123,47 @@ def jobs(graph: Graph, axes: list[Axis]) -> list[Job]:
             )
     if count > MOST_JOBS:
         raise BatchError(f"expected at most {MOST_JOBS} combinations of settings, got {count}. Give fewer values.")
+    differing = [position for position, axis in enumerate(axes) if axis.differs]
+    seeded = seed_input(graph, axes)
+    titled = [(title, axes[position].values) for title, position in zip(titles(graph, axes), differing, strict=True)]
+    names = Names(titled, SEED)
+    seed_differs = seeded in [(axes[position].node, axes[position].input) for position in differing]
     made = []
-    for number, values in enumerate(itertools.product(*(axis.values for axis in axes)), start=1):
+    for number, chosen in enumerate(itertools.product(*(range(len(axis.values)) for axis in axes)), start=1):
+        values = [axis.values[at] for axis, at in zip(axes, chosen, strict=True)]
         changed = copy.deepcopy(graph)
         for axis, value in zip(axes, values, strict=True):
             changed[axis.node]["inputs"][axis.input] = value
-        made.append(Job(number, {axis.label: value for axis, value in zip(axes, values, strict=True)}, changed))
+        seed = _seed(changed, seeded)
+        name = names.of([chosen[position] for position in differing], None if seed_differs else seed)
+        settings = {axis.label: value for axis, value in zip(axes, values, strict=True)}
+        made.append(Job(number, settings, changed, name, seed))
     return made
+
+
+def titles(graph: Graph, axes: list[Axis]) -> list[str]:
+    """What to call each axis that differs: its input's name where that says which, "seed" for the only seed."""
+    differing = [axis for axis in axes if axis.differs]
+    inputs = [axis.input for axis in differing]
+    seeded = seed_input(graph, axes)
+    return [
+        SEED if (axis.node, axis.input) == seeded else axis.input if inputs.count(axis.input) == 1 else axis.label
+        for axis in differing
+    ]
+
+
+def seed_input(graph: Graph, axes: list[Axis]) -> tuple[str, str] | None:
+    """The (node, input) that is the seed: the only such axis, or, without any, the workflow's only one."""
+    found = [(axis.node, axis.input) for axis in axes if axis.input in SEED_INPUTS]
+    found = found or [(node, name) for node in graph for name in SEED_INPUTS if _seed(graph, (node, name)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _seed(graph: Graph, place: tuple[str, str] | None) -> int | None:
+    """The number at an input, if it is a seed: not a wire, nor a text."""
+    value = None if place is None else graph[place[0]]["inputs"].get(place[1])
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and abs(value) < 10**LONGEST_NUMBER else None
 
 
 def _find(graph: Graph, schemas: dict[str, dict], name: str) -> tuple[str, str]:

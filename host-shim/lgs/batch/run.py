@@ -79,7 +79,7 @@ async def _take(host: Host, store: Store, job: Job) -> None:
     for file in files:
         content = await host.picture(file)
         contents.append((content, PurePath(file.filename).suffix, _size_of_right_picture(content, file, job, ran)))
-    store.keep(job, contents, seconds)
+    store.keep(job, contents, seconds, host.version)
 
 
 def _size_of_right_picture(content: bytes, file: File, job: Job, ran: Graph) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from .errors import BatchError
-from .store import writing
+from .files import writing
 
 START_SECONDS = 300
 STOP_SECONDS = 20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lgs.batch.errors import BatchError
-from lgs.batch.plan import Graph, jobs, read_axis, read_workflow
+from lgs.batch.plan import Graph, jobs, read_axis, read_workflow, titles
 
 GRAPH: Graph = {
     "1": {"class_type": "Noise", "inputs": {"seed": 0}},
@@ -76,6 +76,42 @@ def test_id_follows_from_the_graph_and_from_nothing_else():
     one, two = jobs(GRAPH, [read_axis(GRAPH, SCHEMAS, "1.seed=1,2")])
     (turned,) = jobs(json.loads(json.dumps(dict(reversed(GRAPH.items())))), [read_axis(GRAPH, SCHEMAS, "1.seed=2")])
     assert one.id != two.id == turned.id
+
+
+ONE_SEED: Graph = {n: node for n, node in GRAPH.items() if n != "3:1"}
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings", "names", "seeds"),
+    [
+        (GRAPH, ["1.seed=7,12"], ["seed=0007", "seed=0012"], [7, 12]),
+        (GRAPH, ["name=euler,heun", "1.seed=7"], ["name=euler_seed=0007", "name=heun_seed=0007"], [7, 7]),
+        (GRAPH, ["2.name=euler,heun"], ["name=euler", "name=heun"], [None, None]),
+        (ONE_SEED, ["name=euler,heun"], ["name=euler_seed=0000", "name=heun_seed=0000"], [0, 0]),
+        (ONE_SEED, ["steps=5"], ["seed=0000"], [0]),
+        (GRAPH, [], ["picture"], [None]),
+        (GRAPH, ["1.seed=1,2", "Text.seed=3"], ["seed=0001", "seed=0002"], [None, None]),
+        (
+            GRAPH,
+            ["1.seed=1,2", "Text.seed=3,4"],
+            [f"1.seed={a}_Text.seed={b}" for a in (1, 2) for b in (3, 4)],
+            4 * [None],
+        ),
+        ({"1": {"class_type": "Noise", "inputs": {"noise_seed": ["2", 0]}}}, [], ["picture"], [None]),
+        ({"1": {"class_type": "Noise", "inputs": {"seed": True}}}, [], ["picture"], [None]),
+        ({"1": {"class_type": "Noise", "inputs": {"noise_seed": 2**64 - 1}}}, [], [f"seed={2**64 - 1}"], [2**64 - 1]),
+        ({"1": {"class_type": "Noise", "inputs": {"noise_seed": 10**4000}}}, [], ["picture"], [None]),
+    ],
+)
+def test_names_and_seeds(graph: Graph, settings: list[str], names: list[str], seeds: list):
+    made = jobs(graph, [read_axis(graph, SCHEMAS, text) for text in settings])
+    assert [job.name for job in made] == names
+    assert [job.seed for job in made] == seeds
+
+
+def test_what_axes_are_called():
+    both = [read_axis(GRAPH, SCHEMAS, text) for text in ("1.seed=1,2", "2.name=euler,heun", "cfg=3")]
+    assert titles(GRAPH, both) == ["seed", "name"]
 
 
 def test_an_input_set_twice_is_refused():
