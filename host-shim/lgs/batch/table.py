@@ -118,10 +118,10 @@ class Table:
 
         A file that is no such table is set aside.
         """
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+        if self._state() is None:
             return b""
+        with writing(self.path):
+            content = self.path.read_bytes()
         if not content:
             return content
         cells = _parsed(content)
