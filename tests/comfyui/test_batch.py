@@ -62,7 +62,13 @@ class Batch:
         return {f"pictures/{file.name}": file.read_bytes() for file in self.out.glob("pictures/*")}
 
     def table(self) -> list[dict]:
-        return list(csv.DictReader((self.out / "pictures.csv").read_text().splitlines()))
+        with (self.out / "pictures.csv").open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, strict=True))
+
+    def plan(self) -> dict:
+        """What the contact sheet says that it shows."""
+        with Image.open(self.out / "contact-sheet.png") as sheet:
+            return json.loads(sheet.text["plan"])
 
 
 @pytest.fixture
@@ -87,7 +93,8 @@ def test_killed_twice_ends_with_exactly_the_right_pictures(batch: Batch, server:
 
     pictures, rows = batch.pictures(), batch.table()
     assert len(pictures) == len(rows) == len({hashlib.sha256(p).digest() for p in pictures.values()}) == 60
-    assert {row["file"] for row in rows} == set(pictures)
+    assert {row["file"] for row in rows} == set(pictures) == {f"pictures/seed={seed:04}.png" for seed in range(1, 61)}
+    assert {row["comfyui_version"] for row in rows} == {comfy.get_json("/system_stats")["system"]["comfyui_version"]}
     assert [row["noise_seed"] for row in rows] == [str(seed) for seed in range(1, 61)]
     assert all(pictures[name] == content for name, content in before.items() if not name.endswith(".partial"))
     graph = json.loads(batch.workflow.read_text())
@@ -128,8 +135,10 @@ def test_a_grid_and_a_damaged_picture(batch: Batch, server: ComfyServer):
     rows, pictures = batch.table(), batch.pictures()
     settings = [("1", "lanczos"), ("1", "isotropic"), ("5", "lanczos"), ("5", "isotropic")]
     assert [(row["noise_seed"], row["4.covariance"]) for row in rows] == settings
-    sheet = Image.open(batch.out / "contact-sheet.png")
-    assert sheet.width > 2 * 256 and sheet.height > 2 * 256
+    assert [row["file"] for row in rows] == [f"pictures/seed=000{seed}_covariance={way}.png" for seed, way in settings]
+    with Image.open(batch.out / "contact-sheet.png") as sheet:
+        assert sheet.width > 2 * 256 and sheet.height > 2 * 256
+    assert {file for entry in batch.plan()["jobs"] for file in entry["files"]} == set(pictures)
     (batch.out / rows[2]["file"]).write_bytes(pictures[rows[2]["file"]][:-20])
     assert batch.run(*command)[0] == 0
     assert {file: len(content) for file, content in batch.pictures().items()} == {
@@ -182,6 +191,8 @@ def test_stopped_by_hand_it_leaves_nothing_queued(batch: Batch, server: ComfySer
     while comfy.get_json("/queue")["queue_running"]:
         time.sleep(0.01)
     assert not comfy.get_json("/queue")["queue_pending"]
+    files = [file for entry in batch.plan()["jobs"] for file in entry["files"]]
+    assert 3 <= len(files) < 20 and set(files) == {row["file"] for row in batch.table()}, "what there is to look at"
     assert batch.run(*command)[0] == 0
     assert len(batch.pictures()) == len(batch.table()) == 20
 
@@ -218,8 +229,23 @@ def test_a_failing_job_keeps_those_before_it_and_leaves_nothing_queued(
     status, output = batch.run("--server", server.address, "--set", "digits=1,2,x,4")
     assert status == 1
     assert "job 3 (digits = x)" in output and "expected 1 to 64 characters" in output, output
-    assert len(batch.pictures()) == 2
+    assert len(batch.pictures()) == len(batch.table()) == 2
+    assert [len(entry["files"]) for entry in batch.plan()["jobs"]] == [1, 1, 0, 0]
     assert not any(comfy.get_json("/queue").values())
+
+
+def test_a_plan_that_grows_finds_what_is_there(batch: Batch, server: ComfyServer, comfy: Client):
+    """By values, and by a setting of which one value is the workflow's own."""
+    own = json.loads(batch.workflow.read_text())["4"]["inputs"]["covariance"]
+    posted = len(comfy.get_json("/history"))
+    assert batch.run("--server", server.address, "--set", "noise_seed=1..3")[0] == 0
+    before = batch.pictures()
+    other = "isotropic" if own != "isotropic" else "secant"
+    grown = ("--set", "noise_seed=1..4", "--set", f"4.covariance={own},{other}")
+    assert batch.run("--server", server.address, *grown)[0] == 0
+    assert len(comfy.get_json("/history")) == posted + 8
+    assert batch.pictures().items() >= before.items() and len(batch.pictures()) == len(batch.table()) == 8
+    assert [row["4.covariance"] for row in batch.table()][:3] == [own] * 3
 
 
 def test_a_start_is_fitted_once_for_all_pictures(tmp_path: Path, pack: Path, servers: Servers):

@@ -1,6 +1,7 @@
 """Servers that are no ComfyUI, or misbehave: an error that says what was expected, what came, what to do."""
 
 import asyncio
+import csv
 import io
 import json
 import re
@@ -95,6 +96,30 @@ def test_what_it_has_made_before_is_fetched_as_it_is(store: Store):
     done = store.done(JOB)
     assert done.seconds == 2.5
     assert [(store.folder / p.file).read_bytes() for p in done.pictures] == [png()]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".webp", ".jpg", ".gif"])
+def test_pictures_of_all_formats_stay_as_they_came(store: Store, suffix: str):
+    """With what ComfyUI and other savers put beside the pixels."""
+    out, exif, info = io.BytesIO(), Image.Exif(), PngInfo()
+    exif[0x010E] = json.dumps(GRAPH)
+    info.add_text("prompt", json.dumps(GRAPH))
+    info.add_itxt("workflow", "\U0001f600", zip=True)
+    Image.new("RGB", (8, 6), "red").save(out, Image.registered_extensions()[suffix.lower()], exif=exif, pnginfo=info)
+    content = out.getvalue() + b"whatever comes behind"
+    file = FILE | {"filename": f"a_00001_{suffix}"}
+    run(store, {"/history/{id}": ran(store, file), "/view": view(content)})
+    [picture] = store.done(JOB).pictures
+    assert (store.folder / picture.file).read_bytes() == content
+    assert picture.file.endswith(suffix) and (picture.width, picture.height) == (8, 6)
+
+
+@pytest.mark.parametrize(("said", "version"), [("0.3.64", "0.3.64"), ("=1" * 99, "'" + "=1" * 20), (3, ""), (None, "")])
+def test_the_version_of_comfyui_is_noted(store: Store, said: object, version: str):
+    stats = answer({"system": {"comfyui_version": said}})
+    run(store, {"/system_stats": stats, "/history/{id}": ran(store, FILE), "/view": view(png())})
+    with (store.folder / "pictures.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row["comfyui_version"] for row in csv.DictReader(file)] == [version]
 
 
 @pytest.mark.parametrize(
