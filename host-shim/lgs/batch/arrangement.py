@@ -145,7 +145,8 @@ def _broken(block: Block, measure: Measure, alone: bool) -> list[Block]:
     """A block in parts of about one size, each of which fits on a page."""
     columns, rows = measure.fit()
     if block.rows == [""] and len(block.columns) > ROW_LENGTH:
-        columns = min(columns, math.ceil(math.sqrt(SHAPE * len(block.columns) * measure.cell[1] / measure.cell[0])))
+        across, down = measure.cell[0] + measure.gap, measure.heads[1] + measure.cell[1] + measure.apart
+        columns = min(columns, math.ceil(math.sqrt(SHAPE * len(block.columns) * down / across)))
     if alone and len(block.rows) > FEW_ROWS:
         width, height = measure.size(block)
         rows = min(rows, math.ceil(len(block.rows) / max(1, round(math.sqrt(SHAPE * height / width)))))

@@ -32,7 +32,7 @@ MARGIN, GAP, APART, INNER_GAP = 24, 8, 32, 2
 ROW_HEAD = 180
 """Pixels at most."""
 MOST_LINES = 3
-TITLE, HEADING, HEAD, NOTE = 24, 17, 15, 13
+TITLE, HEADING, HEAD, NOTE = 28, 20, 17, 14
 """Sizes of letters."""
 INK, FAINT, EMPTY, EDGE = "#202020", "#757575", "#f2f2f2", "#d4d4d4"
 
