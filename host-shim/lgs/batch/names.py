@@ -50,10 +50,14 @@ class Names:
     def of(self, positions: Sequence[int], seed: int | None) -> str:
         """The name for the values at these positions of the axes, with a ``seed`` that none of them is."""
         chosen = zip(self.titles, self.words, positions, strict=True)
-        settings = "_".join(f"{title}={words[position]}" for title, words, position in chosen)
-        last = "" if seed is None else f"{self.seed_title}={seed:0{SEED_DIGITS}d}"
-        settings = _cut(settings, LONGEST_NAME - len(last) - 1)  # where many axes have long titles
-        name = "_".join(part for part in (settings, last) if part) or ALONE
+        parts = [f"{title}={words[position]}" for title, words, position in chosen]
+        if seed is not None:
+            parts.append(f"{self.seed_title}={seed:0{SEED_DIGITS}d}")
+        name = "_".join(parts) or ALONE
+        if len(name.encode()) > LONGEST_NAME:  # many axes, or long titles: the seed is what must not be cut
+            seeds = [part for part in parts if part.startswith(f"{self.seed_title}=")]
+            others = "_".join(part for part in parts if part not in seeds)
+            name = "_".join([_cut(others, LONGEST_NAME - len("_".join(["", *seeds]))), *seeds])
         return f"_{name}" if _DEVICE.match(name) else name
 
 

@@ -33,8 +33,9 @@ def write_overview(store: Store, axes: list[Axis], jobs: list[Job]) -> Overview:
     """Draws the contact sheets of the jobs that are done, and puts into the table what the plan says of them."""
     done = {job.id: found for job in jobs if (found := store.done(job))}
     store.describe([(job, done[job.id]) for job in jobs if job.id in done])
-    sheets = _draw(store, Sheets(store.folder, axes, jobs, done)) if done else []
-    return Overview(sum(len(found.pictures) for found in done.values()), len(done), len(jobs), sheets)
+    pictures = sum(len(found.pictures) for found in done.values())
+    sheets = _draw(store, Sheets(store.folder, axes, jobs, done)) if pictures else []
+    return Overview(pictures, len(done), len(jobs), sheets)
 
 
 def _draw(store: Store, sheets: Sheets) -> list[str]:

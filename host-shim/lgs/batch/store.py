@@ -92,13 +92,12 @@ class Store:
         """The names of each job's pictures."""
         self._owners = {folded(file): job for job, files in self._files.items() for file in files}
         """The job that has a name."""
-        there = [
-            row
+        finished = [
+            (job, record)
             for job, record in sorted(records.items(), key=lambda item: item[1].finished_utc or "")
-            for row in _rows(job, record)
-            if isfile(folder / row[FILE])
+            if all(isfile(folder / picture.file) for picture in record.pictures)
         ]
-        self.table = Table(folder, there)
+        self.table = Table(folder, [row for job, record in finished for row in _rows(job, record)])
 
     def prompt_id(self, job: Job) -> str:
         """The job's name in ComfyUI, the same after a crash; another in another folder, which starts afresh."""
@@ -116,7 +115,8 @@ class Store:
 
     def keep(self, job: Job, contents: Contents, seconds: float | None, comfyui_version: str | None = None) -> None:
         """Writes a job's record, then its pictures, then their rows of the table."""
-        files = self._names(job, contents)
+        with _reading():
+            files = self._names(job, contents)
         pictures = [
             Picture(file, width, height, _sha256(content))
             for file, (content, _, (width, height)) in zip(files, contents, strict=True)
@@ -157,20 +157,20 @@ class Store:
         name, width = job.name or job.id, len(str(len(contents)))
         for stem in (name, f"{name}_{job.id[:SHORT_ID]}", f"{name}_{job.id}"):
             numbered = [f"{stem}-{number:0{width}d}" for number in range(1, len(contents) + 1)]
-            files = [
-                f"pictures/{stem}{s}" for stem, s in zip(numbered if numbered[1:] else [stem], suffixes, strict=True)
-            ]
+            stems = numbered if len(contents) > 1 else [stem]
+            files = [f"pictures/{each}{suffix}" for each, suffix in zip(stems, suffixes, strict=True)]
             if all(self._free(file, job, content) for file, (content, _, _) in zip(files, contents, strict=True)):
                 break
         return files
 
     def _free(self, file: str, job: Job, content: bytes) -> bool:
-        """Whether a name is this job's or nobody's; a file that has it must be the same, and have lost its record."""
+        """Whether a name is this job's or nobody's. A file that has it is somebody else's, unless it has these bytes:
+        then it is the job's own, and has lost its record."""
         owner = self._owners.get(folded(file))
+        if owner is not None:
+            return owner == job.id
         path = self.folder / file
-        return (
-            owner == job.id or owner is None and (not path.exists() or path.is_file() and path.read_bytes() == content)
-        )
+        return not path.exists() or (path.is_file() and path.read_bytes() == content)
 
 
 @contextmanager

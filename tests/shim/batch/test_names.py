@@ -124,8 +124,11 @@ def test_what_does_not_is_not():
 
 
 @pytest.mark.parametrize("axes", [3, 6, 40])
-def test_many_axes_keep_within_a_name_and_keep_the_seed(axes: int):
-    made = Names([(f"a long title {at}", ["b" * 90, "c" * 90]) for at in range(axes)], "seed")
-    one, other = made.of([0] * axes, 7), made.of([1] * axes, 7)
-    assert one.endswith("_seed=0007") and one != other or axes == 40
-    assert len(one.encode()) <= LONGEST_NAME
+@pytest.mark.parametrize("first", [True, False], ids=["seeds first", "one seed"])
+def test_many_axes_keep_within_a_name_and_keep_the_seed(axes: int, first: bool):
+    settings = [(f"a long title {at}", ["b" * 90, "c" * 90]) for at in range(axes)]
+    made = Names([("seed", [7, 2**64 - 1]), *settings] if first else settings, "seed")
+    one, other = (made.of([at] * (axes + first), None if first else 7) for at in (0, 1))
+    assert "seed=00000000000000000007" in one if first else one.endswith("_seed=0007")
+    assert one != other or (axes, first) == (40, False)
+    assert max(len(one.encode()), len(other.encode())) <= LONGEST_NAME
