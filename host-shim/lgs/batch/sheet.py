@@ -32,8 +32,8 @@ MARGIN, GAP, APART, INNER_GAP = 24, 8, 32, 2
 ROW_HEAD = 180
 """Pixels at most."""
 MOST_LINES = 3
-TITLE, HEADING, HEAD, NOTE = 28, 20, 17, 14
-"""Sizes of letters."""
+TITLE, HEADING, HEAD, NOTE = 40, 28, 24, 18
+"""Sizes of letters, which are to be read where a page is shown at half its size."""
 INK, FAINT, EMPTY, EDGE = "#202020", "#757575", "#f2f2f2", "#d4d4d4"
 
 
