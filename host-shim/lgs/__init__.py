@@ -4,14 +4,16 @@
 
 `denoise(x, sigma)` is a k-diffusion denoiser: it returns the posterior mean E[x_0 | x], with x
 (batch, ...) and sigma (batch,). See `sample`, `reverse_noise`, `jvp`, `principal_components`,
-`Options`, `Record`, `GaussianPrior`, `load_diagonal`, `info`; every error of ours is an `Error`.
+`Trajectory`, `Options`, `Record`, `GaussianPrior`, `load_diagonal`, `info`; every error of ours is an `Error`.
 
 The package is a thin layer over the native library beside it. Both that library and torch are loaded
 when first needed: `lgs.batch` runs without either.
 
     sampling.py, options.py, errors.py     the API
+    trajectory.py                          a trajectory for hosts that own the loop
     record.py, summary.py, plot.py         what a run was like: kept, in words, as a picture
     diagonal.py, digits.py                 networks: the learned diagonal, the bundled model
+    diffusers/                             a scheduler for pipelines of diffusers
     starts/                                where a trajectory starts: Gaussian priors and teleportation
     installation.py                        what is installed here
     batch/                                 headless batches of ComfyUI
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .record import Record
     from .sampling import jvp, principal_components, reverse_noise, sample
     from .starts import GaussianPrior
+    from .trajectory import Trajectory
 
 _MODULE_OF = {
     "EngineError": "errors",
@@ -53,6 +56,7 @@ _MODULE_OF = {
     "OutOfMemory": "errors",
     "Record": "record",
     "TorchError": "errors",
+    "Trajectory": "trajectory",
     "info": "installation",
     "jvp": "sampling",
     "load_diagonal": "diagonal",
@@ -73,6 +77,7 @@ __all__ = [
     "OutOfMemory",
     "Record",
     "TorchError",
+    "Trajectory",
     "info",
     "jvp",
     "load_diagonal",
