@@ -86,9 +86,15 @@ class Trajectory:
 
     @property
     def sigma(self) -> Tensor:
-        """The noise level of x, as a k-diffusion denoiser takes it: (batch,), all alike, float32 or float64."""
+        """The noise level of x as a k-diffusion denoiser takes it: (batch,), all alike, in the dtype of x."""
         self._check_under_way()
-        return self._sigma
+        return self._sigma.to(self._dtype)
+
+    @property
+    def level(self) -> float:
+        """The noise level of x as a number."""
+        self._check_under_way()
+        return float(self._sigma[0])
 
     @property
     def done(self) -> bool:
@@ -152,7 +158,7 @@ class Trajectory:
                 f"x: expected shape {tuple(self._x.shape)} on {self._x.device}, as the trajectory has it, got "
                 f"{tuple(x.shape)} on {x.device}. Begin a trajectory for another one."
             )
-        moved, alpha = x.to(self._working) - self._asked_at.to(self._working), self._alpha(self._sigma)
+        moved, alpha = x.to(self._working) - self._asked_at.to(self._working), self._alpha(self.level)
         if alpha == 0:
             if moved.any():
                 raise InvalidArgument(
@@ -174,7 +180,7 @@ class Trajectory:
                 self._result = self._moved(arguments[0], self._levels[-1]).to(self._dtype)
             else:
                 x, self._sigma = arguments
-                self._asked_at = self._moved(x, self._sigma).to(self._dtype)
+                self._asked_at = self._moved(x, self._sigma[0]).to(self._dtype)
                 self._x = self._asked_at.clone()
                 self._version = version(self._x)
         except BaseException:
@@ -195,7 +201,7 @@ class Trajectory:
             return self._noise(*arguments) if self._noise else torch.randn_like(self._x)
         if name == "diagonal":
             x, sigma = arguments
-            return self._diagonal(self._moved(x, sigma), sigma)
+            return self._diagonal(self._moved(x, sigma[0]).to(self._dtype), sigma.to(self._dtype))
         [progress] = arguments
         x, denoised = self._moved(progress["x"], progress["sigma"]), progress["denoised"]
         if self._shift is not None:
@@ -203,7 +209,7 @@ class Trajectory:
         return self._callback(progress | {"x": x, "denoised": denoised})
 
     def _alpha(self, sigma: Tensor | float) -> float:
-        return 1 - float(sigma.flatten()[0] if isinstance(sigma, Tensor) else sigma) if self._is_flow else 1.0
+        return 1 - float(sigma) if self._is_flow else 1.0
 
     def _moved(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """The sampler's x as the host has it: the very same as long as the host has not moved it."""

@@ -284,9 +284,9 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         is_last = index + 1 == len(self.timesteps)
         if trajectory.done and is_last:
             return trajectory.result
-        if not trajectory.done and float(trajectory.sigma[0]) == self._level(index + 1):
+        if not trajectory.done and trajectory.level == self._level(index + 1):
             return trajectory.x
-        asked = "no more" if trajectory.done else f"at {float(trajectory.sigma[0]):g}"
+        asked = "no more" if trajectory.done else f"at {trajectory.level:g}"
         raise InternalError(f"step: expected the model to be needed next at {self._level(index + 1):g}, got {asked}.")
 
     def _level(self, index: int) -> float:
