@@ -122,20 +122,20 @@ def stable_diffusion_3(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
     net = SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
-        in_channels=4,
+        in_channels=16,
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,
         caption_projection_dim=16,
         joint_attention_dim=16,
         pooled_projection_dim=16,
-        out_channels=4,
+        out_channels=16,
         pos_embed_max_size=16,
     )
     nothing = dict.fromkeys(f"{part}{n}" for part in ("text_encoder", "tokenizer") for n in ("", "_2", "_3"))
     shifted = {"shift_factor": 0.06, "scaling_factor": 1.5}
     flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    return _quiet(kind(transformer=net.eval(), vae=vae(**shifted).eval(), scheduler=flow, **nothing))
+    return _quiet(kind(transformer=net.eval(), vae=vae(16, **shifted).eval(), scheduler=flow, **nothing))
 
 
 def flux(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
@@ -157,15 +157,11 @@ def flux(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
     return _quiet(kind(transformer=net.eval(), vae=vae(**shifted).eval(), scheduler=flow, **nothing))
 
 
-def embeddings(pooled: bool = True, negative: bool = True) -> dict[str, torch.Tensor]:
-    """A prompt, and one for what is not wanted, as a pipeline takes them: (1, 6, 16) and pooled (1, 16)."""
+def embeddings(*parts: str) -> dict[str, torch.Tensor]:
+    """A prompt and whatever of it else a pipeline takes: (1, 6, 16), and pooled (1, 16)."""
     generator = torch.Generator().manual_seed(7)
-    made = {}
-    for name in ("prompt_embeds", *(["negative_prompt_embeds"] if negative else [])):
-        made[name] = torch.randn(1, 6, 16, generator=generator)
-        if pooled:
-            made[name.replace("prompt", "pooled_prompt") if name.startswith("prompt") else "negative_pooled_prompt_embeds"] = torch.randn(1, 16, generator=generator)
-    return made
+    shapes = {part: (1, 16) if "pooled" in part else (1, 6, 16) for part in ("prompt_embeds", *parts)}
+    return {part: torch.randn(shape, generator=generator) for part, shape in shapes.items()}
 
 
 def picture(seed: int = 3) -> torch.Tensor:

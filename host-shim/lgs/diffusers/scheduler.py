@@ -15,7 +15,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from ..errors import InternalError, InvalidArgument
+from ..errors import InternalError, InvalidArgument, ModelOutputError
 from ..trajectory import Trajectory
 from .options import options_of
 from .plan import Plan
@@ -139,17 +139,18 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         schedule.set_timesteps(
             num_inference_steps, device=device, **{name: value for name, value in given.items() if value is not None}
         )
-        plan = Plan(schedule.sigmas.tolist(), options_of(self.config["options"], is_flow=is_flow(self.config)))
+        # With interpolation_type "log_linear" it has a level more, which it never comes to.
+        sigmas = schedule.sigmas[: len(schedule.timesteps) + 1]
+        plan = Plan(sigmas.tolist(), options_of(self.config["options"], is_flow=is_flow(self.config)))
         self._schedule, self._plan = schedule, plan
         self.num_inference_steps = schedule.num_inference_steps
-        self._show(schedule.timesteps[plan.at[:-1]], schedule.sigmas[plan.at])
+        self._show(schedule.timesteps[plan.at[:-1]], sigmas[plan.at])
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor) -> Tensor:
         """The sample as the model takes it."""
-        index = self._index(timestep)
         if is_flow(self.config):
             return sample
-        return self._at(index).scale_model_input(sample, timestep)
+        return self._at(self._index(timestep)).scale_model_input(sample, timestep)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Pictures with noise, at ``timesteps`` (batch,) of the schedule: where a trajectory that is to begin there
@@ -180,12 +181,16 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         index = self._index(timestep)
         self._check(model_output, sample)
         x = sample.to(torch.promote_types(sample.dtype, torch.float32))
-        denoised = posterior_mean(
-            self.config["prediction_type"], model_output, x, self._plan.levels[self._plan.at[index]]
-        )
+        denoised = posterior_mean(self.config["prediction_type"], model_output, x, self._level(index))
+        if not denoised.isfinite().all():
+            # The sampler, which looks once a step, would say so when the next sample has it, too.
+            raise ModelOutputError(
+                f"model_output: expected finite numbers, got NaN or infinity at timestep {self._values[index]:g}, "
+                f"number {index + 1} of {len(self._values)}. A model that overflows in float16 may run in bfloat16."
+            )
         prev_sample = self._advanced(index, denoised, sample, model_output.dtype, generator)
         self._step_index = index + 1
-        if self._step_index == len(self.timesteps):
+        if self._step_index == len(self._values):
             self._close()
         expected = denoised.to(model_output.dtype)
         return LGSSchedulerOutput(prev_sample, expected) if return_dict else (prev_sample, expected)
@@ -281,7 +286,7 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
             raise
 
     def _next_of(self, trajectory: Trajectory, index: int) -> Tensor:
-        is_last = index + 1 == len(self.timesteps)
+        is_last = index + 1 == len(self._values)
         if trajectory.done and is_last:
             return trajectory.result
         if not trajectory.done and trajectory.level == self._level(index + 1):
