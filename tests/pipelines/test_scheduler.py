@@ -382,3 +382,14 @@ def test_it_is_saved_under_way_without_a_change(tmp_path):
         x = made.step(predicted("epsilon", x, sigma), timestep, x, generator).prev_sample
     assert torch.equal(x, expected)
     assert LGSScheduler.from_pretrained(tmp_path).config.options == {"eta": 0.25}
+
+
+@pytest.mark.parametrize(("options", "warns"), [("lanczos", True), ("lanczos, central", False), ("defaults", False)])
+def test_rough_products_in_half_precision_are_told(options: str, warns: bool, caplog):
+    made = scheduler(options=OPTIONS[options])
+    x = start(made, torch.bfloat16)
+    for sigma, timestep in list(zip(made.sigmas.tolist(), made.timesteps, strict=False))[:2]:
+        x = made.step(predicted("epsilon", x.float(), sigma).to(torch.bfloat16), timestep, x).prev_sample
+    told = [record.getMessage() for record in caplog.records if record.name == "lgs" and record.levelname == "WARNING"]
+    words = "LGSScheduler: the model computes in bfloat16, in which products by one-sided differences are rough."
+    assert [message.startswith(words) for message in told] == [True] * warns

@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
 
 import lgs
+from lgs._ffi.raw import trim
 from own_threads import none_left
 
 from . import assembled
@@ -423,6 +427,53 @@ def run_alone(code: str, status: int = 0) -> str:
     expected = {0: (0,), 1: (1, 130, -2)}[status]
     assert done.returncode in expected, (done.returncode, done.stderr)
     return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are raised in another way there")
+def test_ctrl_c_at_any_moment_ends_it_and_nothing_else():
+    """In the middle of the sampler's work, between question and answer, or in the model."""
+    denoise = two_heaps("ve")
+    x = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(0)) * 10
+    stopped = 0
+    for number in range(40):
+        timer = threading.Timer(0.001 * number, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            trajectory = lgs.Trajectory(x, SIGMAS["ve"], OPTIONS["secant with noise"])
+            timer.start()
+            while not trajectory.done:
+                trajectory.advance(denoise(trajectory.x, trajectory.sigma))
+            while timer.is_alive():
+                time.sleep(0.001)
+            time.sleep(0.1)  # in which the signal comes, if it has not
+        except KeyboardInterrupt:
+            stopped += 1
+        if not trajectory.done:
+            try:  # as far as it came, it goes on or says that it is closed
+                trajectory.advance(denoise(trajectory.x, trajectory.sigma))
+            except lgs.InvalidArgument as error:
+                assert "got one that is closed" in str(error)
+        trajectory = None
+    assert stopped == 40
+    usable()
+
+
+def test_hundreds_leave_no_memory_behind():
+    """Some driven to the end, some let go of in the middle."""
+    denoise, process = two_heaps("ve"), psutil.Process()
+    x = start("ve", torch.float32).repeat(1, 1, 8, 8)
+
+    def run(count: int) -> int:
+        for number in range(count):
+            trajectory = lgs.Trajectory(x, SIGMAS["ve"], OPTIONS["secant"])
+            while not trajectory.done and (number % 2 or trajectory.level > 1):
+                trajectory.advance(denoise(trajectory.x, trajectory.sigma))
+        del trajectory
+        none_left()
+        trim()
+        return process.memory_info().rss
+
+    before = run(10)
+    assert run(120) - before < 8e6  # 100 kB for each tensor that is kept
 
 
 def test_gaussian_data_come_out_right():

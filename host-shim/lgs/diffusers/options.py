@@ -15,8 +15,9 @@ LARGEST_OF_FLOW = 199.0
 """sigma / (1 - sigma) of the largest sigma at which a flow's Jacobian is taken (plugin/engine/src/process.rs)."""
 
 
-def options_of(field: Any, *, is_flow: bool, pure_noise: bool = False) -> Options:
-    """The options for a trajectory. Those of the field come first, ``pure_noise`` included."""
+def options_of(field: Any, *, is_flow: bool) -> Options:
+    """All of the options for such a field. Raises `lgs.InvalidArgument` and `lgs.InvalidType` for what a scheduler, or
+    the library, cannot do."""
     given = {} if field is None else field
     if not isinstance(given, dict):
         raise InvalidType(f'options: expected a dict of options, as {{"eta": 0.5}}, got {type(given).__name__}')
@@ -25,7 +26,7 @@ def options_of(field: Any, *, is_flow: bool, pure_noise: bool = False) -> Option
         raise InvalidArgument(
             f'options: process is what prediction_type says, here "{process}", got "{given["process"]}". Leave it out.'
         )
-    options = Options.recommended(**DEFAULTS | {"pure_noise": pure_noise} | given | {"process": process})
+    options = Options.recommended(**DEFAULTS | given | {"process": process})
     if options.solver == "ancestral" and options.covariance == "diagonal-learned":
         raise InvalidArgument(
             'options: covariance "diagonal-learned" takes a network, which a scheduler has no place for. Take '
