@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -65,15 +65,16 @@ class Trajectory:
         if self._dtype in ROUNDED and options.precision == "auto":
             options = options._with(precision=ROUNDED[self._dtype])
         self._working = x.dtype
-        self._noise, self._callback, self._diagonal = noise, callback, diagonal
-        self._asked_at: Tensor | None = None
-        """x as it was handed out."""
-        self._sigma: Tensor | None = None
+        given = {"noise": noise, "callback": callback, "diagonal": diagonal}
+        self._callbacks = {name: function for name, function in given.items() if function is not None}
+        self._asked_at: Tensor
+        """x as it was handed out; with its noise level, from the first question on."""
+        self._sigma: Tensor
         self._result: Tensor | None = None
         self._shift: Tensor | None = None
         """What the host has moved x/alpha by, in all; None as long as it has not."""
         self._is_busy = False
-        asked = ["noise", *(["callback"] if callback else []), *(["diagonal"] if diagonal else [])]
+        asked = {"noise", *self._callbacks}
         self._asking = Asking(_sampling(x, sigmas, options, asked, current_stream(x.device)), same_mode())
         weakref.finalize(self, self._asking.abandon)
         self._go_on(self._asking.first)
@@ -203,16 +204,18 @@ class Trajectory:
         return self._asking.answer((answer, current_stream(self._x.device)))
 
     def _reply(self, name: str, *arguments: Any) -> Any:
-        if name == "noise":
-            return self._noise(*arguments) if self._noise else torch.randn_like(self._x)
+        if name == "noise" and name not in self._callbacks:
+            return torch.randn_like(self._x)
         if name == "diagonal":
             x, sigma = arguments
-            return self._diagonal(self._moved(x, sigma[0]).to(self._dtype), sigma.to(self._dtype))
-        [progress] = arguments
-        x, denoised = self._moved(progress["x"], progress["sigma"]), progress["denoised"]
-        if self._shift is not None:
-            denoised = denoised + self._shift
-        return self._callback(progress | {"x": x, "denoised": denoised})
+            arguments = self._moved(x, sigma[0]).to(self._dtype), sigma.to(self._dtype)
+        if name == "callback":
+            [progress] = arguments
+            x, denoised = self._moved(progress["x"], progress["sigma"]), progress["denoised"]
+            if self._shift is not None:
+                denoised = denoised + self._shift
+            arguments = (progress | {"x": x, "denoised": denoised},)
+        return self._callbacks[name](*arguments)
 
     def _alpha(self, sigma: Tensor | float) -> float:
         return 1 - float(sigma) if self._is_flow else 1.0
@@ -242,7 +245,7 @@ def _sampling(
     x: Tensor,
     sigmas: Tensor | Sequence[float],
     options: Options,
-    asked: Sequence[str],
+    asked: Iterable[str],
     stream: torch.cuda.Stream | None,
 ) -> Callable[[Callable[..., Any]], Tensor]:
     """`lgs.sample` as a function that asks for the model's answers, and for those of its callbacks that are named.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,17 +21,28 @@ WHY_NOT = (
     "is installed or one near it"
 )
 
+
+def suite_of(checkout: str) -> ModuleType:
+    """Its module of tests, of a package ``tests`` there; what pytest knows by that name of ours is put back."""
+    ours = [name for name in sys.modules if name.partition(".")[0] == "tests"]
+    kept = {name: sys.modules.pop(name) for name in ours}
+    sys.path.insert(0, checkout)
+    try:
+        return importlib.import_module("tests.schedulers.test_schedulers")
+    finally:
+        sys.path.remove(checkout)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
 if CHECKOUT is None:
 
     def test_suite_of_diffusers():
         pytest.skip(WHY_NOT)
 
 else:
-    sys.path.insert(0, CHECKOUT)
-    try:
-        suite = importlib.import_module("tests.schedulers.test_schedulers")
-    finally:
-        sys.path.remove(CHECKOUT)
+    suite = suite_of(CHECKOUT)
 
     class OfAll(suite.SchedulerCommonTest):
         """None of the ten is left out."""

@@ -7,6 +7,7 @@
 scheduler.py   `LGSScheduler`
 schedules.py   the noise levels: diffusers' own schedulers, and whose configurations are taken
 plan.py        which level each evaluation of the model is at
+running.py     a trajectory under way
 prediction.py  the posterior mean, from what a model predicts
 options.py     the sampler's options, as a field of a configuration
 """

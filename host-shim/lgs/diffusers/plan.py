@@ -40,6 +40,10 @@ class Plan:
             self.at += [level] * (self._each if takes_products else 1)
         self.at.append(last)
 
+    def level(self, evaluation: int) -> float:
+        """The noise level that it is at, or that a trajectory ends at."""
+        return self.levels[self.at[evaluation]]
+
     def from_evaluation(self, first: int) -> tuple[list[float], Options, int]:
         """The noise levels and options of the trajectory that begins there, and how many evaluations it cannot use.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,14 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from ..errors import InternalError, InvalidArgument, ModelOutputError
-from ..options import Options
-from ..trajectory import ROUNDED, Trajectory
 from .options import options_of
 from .plan import Plan
 from .prediction import posterior_mean
+from .running import Generators, Run
 from .schedules import COMPATIBLE, Schedule, check_config, fields, is_flow, schedule_of, taken
-
-log = logging.getLogger("lgs")
 
 
 @dataclass
@@ -86,7 +81,7 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps: int | None = None
         self._schedule: Schedule = schedule_of(self.config)
         self._plan: Plan | None = None
-        self._trajectory: Trajectory | None = None
+        self._run: Run | None = None
         self._show(self._schedule.timesteps, self._schedule.sigmas)
 
     @classmethod
@@ -140,15 +135,14 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         self._close()
         given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu}
         schedule = schedule_of(self.config)
-        schedule.set_timesteps(
-            num_inference_steps, device=device, **{name: value for name, value in given.items() if value is not None}
-        )
+        given = {name: value for name, value in given.items() if value is not None}
+        schedule.set_timesteps(num_inference_steps, device=device, **given)
         # With interpolation_type "log_linear" it has a level more, which it never comes to.
-        sigmas = schedule.sigmas[: len(schedule.timesteps) + 1]
-        plan = Plan(sigmas.tolist(), options_of(self.config["options"], is_flow=is_flow(self.config)))
+        levels: Tensor = schedule.sigmas[: len(schedule.timesteps) + 1]
+        plan = Plan(levels.tolist(), options_of(self.config["options"], is_flow=is_flow(self.config)))
         self._schedule, self._plan = schedule, plan
         self.num_inference_steps = schedule.num_inference_steps
-        self._show(schedule.timesteps[plan.at[:-1]], sigmas[plan.at])
+        self._show(schedule.timesteps[plan.at[:-1]], levels[plan.at])
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor) -> Tensor:
         """The sample as the model takes it."""
@@ -175,26 +169,36 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         model_output: Tensor,
         timestep: float | Tensor,
         sample: Tensor,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         return_dict: bool = True,
     ) -> LGSSchedulerOutput | tuple[Tensor, Tensor]:
         """Takes the model's output at ``sample``, both (batch, ...), and leads to where the model is to be asked next.
 
         ``timestep`` is the one of ``timesteps`` that is next. ``return_dict`` False: the same two as a tuple.
         """
+        if self._plan is None:
+            raise InvalidArgument("step: expected a schedule of some steps. Call set_timesteps first.")
         index = self._index(timestep)
-        self._check(model_output, sample)
-        # Where the model was asked, rounded as that was: with the sampler's own x here, a picture in bfloat16 or float16
-        # is up to half as far again from the one in float32.
+        if model_output.shape != sample.shape:
+            raise InvalidArgument(
+                f"model_output: expected the sample's shape {tuple(sample.shape)}, got {tuple(model_output.shape)}. "
+                "What a model predicts beside the mean, as its variance, is to be taken off first."
+            )
+        # Where the model was asked, rounded as it was: with the sampler's own x for it a picture in half precision is
+        # up to half as far again from the one in float32.
         x = sample.to(torch.promote_types(sample.dtype, torch.float32))
-        denoised = posterior_mean(self.config["prediction_type"], model_output, x, self._level(index))
+        denoised = posterior_mean(self.config["prediction_type"], model_output, x, self._plan.level(index))
         if not denoised.isfinite().all():
             # The sampler, which looks once a step, would say so when the next sample has it, too.
             raise ModelOutputError(
                 f"model_output: expected finite numbers, got NaN or infinity at timestep {self._values[index]:g}, "
                 f"number {index + 1} of {len(self._values)}. A model that overflows in float16 may run in bfloat16."
             )
-        prev_sample = self._advanced(index, denoised, sample, model_output.dtype, generator)
+        try:
+            prev_sample = self._advanced(self._plan, index, denoised, sample, model_output.dtype, generator)
+        except BaseException:
+            self._close()
+            raise
         self._step_index = index + 1
         if self._step_index == len(self._values):
             self._close()
@@ -206,7 +210,7 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a scheduler under way begins anew where that is: without what the steps before have told."""
-        return self.__dict__ | {"_trajectory": None, "_noise": None}
+        return self.__dict__ | {"_run": None}
 
     def _show(self, timesteps: Tensor, sigmas: Tensor) -> None:
         """Makes these the schedule, before its first step."""
@@ -216,12 +220,11 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         self._step_index: int | None = None
         self._is_noised = False
         """Whether a pipeline has put noise on pictures, and so does not begin with noise alone."""
-        self._noise: _Noise | None = None
 
     def _close(self) -> None:
-        trajectory, self._trajectory, self._noise = self._trajectory, None, None
-        if trajectory is not None:
-            trajectory.close()
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
 
     def _at(self, index: int) -> Schedule:
         """diffusers' schedule, before it steps from this evaluation's noise level."""
@@ -253,84 +256,22 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
             "begins anew."
         )
 
-    def _check(self, model_output: Tensor, sample: Tensor) -> None:
-        if self._plan is None:
-            raise InvalidArgument("step: expected a schedule of some steps. Call set_timesteps first.")
-        if model_output.shape != sample.shape:
-            raise InvalidArgument(
-                f"model_output: expected the sample's shape {tuple(sample.shape)}, got {tuple(model_output.shape)}. "
-                "What a model predicts beside the mean, as its variance, is to be taken off first."
-            )
-
     def _advanced(
-        self,
-        index: int,
-        denoised: Tensor,
-        sample: Tensor,
-        dtype: torch.dtype,
-        generator: torch.Generator | list[torch.Generator] | None,
+        self, plan: Plan, index: int, denoised: Tensor, sample: Tensor, dtype: torch.dtype, generator: Generators
     ) -> Tensor:
         """Where the model is to be asked next, or the result."""
-        x: Tensor | None = sample
-        if self._trajectory is None:
-            levels, options, unused = self._plan.from_evaluation(index)
+        if self._run is None:
+            levels, options, unused = plan.from_evaluation(index)
             if unused:
                 return sample.to(dtype)
             if "pure_noise" not in (self.config["options"] or {}):
                 options = options._with(pure_noise=index == 0 and not self._is_noised)
-            self._begin(sample, levels, options, dtype, generator)
-            x = None
-        self._noise.generator = generator
-        try:
-            self._trajectory.advance(denoised, x)
-            return self._next_of(self._trajectory, index)
-        except BaseException:
-            self._close()
-            raise
-
-    def _begin(
-        self,
-        sample: Tensor,
-        levels: list[float],
-        options: Options,
-        dtype: torch.dtype,
-        generator: torch.Generator | list[torch.Generator] | None,
-    ) -> None:
-        if dtype in ROUNDED and options.products and options.jvp == "finite-difference":
-            # A picture of digits, K = 1, is 8 % off the one in float32 in bfloat16 (root mean square), 3 % in float16,
-            # with central differences 4 % and 1 %, without products 0.5 % and 0.05 %.
-            log.warning(
-                "LGSScheduler: the model computes in %s, in which products by one-sided differences are rough. The "
-                'option jvp "central-difference" halves their error, and solver "secant" needs none.',
-                ROUNDED[dtype],
+            self._run = Run(sample, levels, options, dtype, generator, self.record)
+        self._run.advance(denoised, sample, generator)
+        prev_sample, level = self._run.next()
+        is_at_the_end = level is None and index + 1 == len(self._values)
+        if level != plan.level(index + 1) and not is_at_the_end:
+            raise InternalError(
+                f"step: expected the model to be needed next at noise level {plan.level(index + 1):g}, got {level}."
             )
-        self._noise = _Noise(sample, generator)
-        # Flux's latents are packed, (batch, patches, channels), and the secant's octaves are those of an axis of
-        # channels then. It does not matter: digits so packed come as near to sixty steps, root mean square 0.116, 0.062
-        # and 0.037 at 5, 7 and 10 evaluations, where as pictures they come to 0.115, 0.063 and 0.037.
-        self._trajectory = Trajectory(sample, levels, options, noise=self._noise, callback=self.record, dtype=dtype)
-
-    def _next_of(self, trajectory: Trajectory, index: int) -> Tensor:
-        is_last = index + 1 == len(self._values)
-        if trajectory.done and is_last:
-            return trajectory.result
-        if not trajectory.done and trajectory.level == self._level(index + 1):
-            return trajectory.x
-        asked = "no more" if trajectory.done else f"at {trajectory.level:g}"
-        raise InternalError(f"step: expected the model to be needed next at {self._level(index + 1):g}, got {asked}.")
-
-    def _level(self, index: int) -> float:
-        """The noise level of an evaluation, or at the end."""
-        return self._plan.levels[self._plan.at[index]]
-
-
-class _Noise:
-    """Draws a trajectory's noise with the generator of the step that is being taken."""
-
-    def __init__(self, sample: Tensor, generator: torch.Generator | list[torch.Generator] | None):
-        self.generator = generator
-        self._shape, self._device = sample.shape, sample.device
-        self._dtype = torch.promote_types(sample.dtype, torch.float32)
-
-    def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        return randn_tensor(self._shape, self.generator, self._device, self._dtype)
+        return prev_sample
