@@ -119,4 +119,5 @@ def _end_all() -> None:
     """A thread that is inside native code when Python goes away takes the process down with it."""
     for thread in list(_threads):
         thread.abandon()
-        thread.join()
+        if thread.is_alive():
+            thread.join()

@@ -232,7 +232,12 @@ def check_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def check_drivable(options: Options) -> Options:
-    """The options, where the model is needed for nothing but D(x)."""
+    """The options, where the model is needed for nothing but D(x), for one batch at a time."""
+    if options.products and options.doubled_batch == "always":
+        raise InvalidArgument(
+            'doubled_batch: expected "never" where the host calls the model, for one batch at a time, got "always". '
+            "Leave it out."
+        )
     if options.products and options.jvp not in ("finite-difference", "central-difference"):
         raise InvalidArgument(
             f'jvp: expected "finite-difference" or "central-difference" where the host calls the model, got '

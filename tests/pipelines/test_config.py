@@ -193,7 +193,11 @@ def test_without_a_name_they_are_told_by_their_fields(kind: str, field: str):
         ({"options": {"process": "flow"}}, lgs.InvalidArgument, 'process is what prediction_type says, here "ve"'),
         ({"options": {"solver": "ancestral", "jvp": "auto"}}, lgs.InvalidArgument, 'jvp: .*got "auto"'),
         ({"options": {"solver": "ancestral", "jvp": "forward"}}, lgs.InvalidArgument, 'jvp: .*got "forward"'),
-        ({"options": {"solver": "ancestral", "doubled_batch": "always"}}, lgs.InvalidArgument, 'doubled_batch "never"'),
+        (
+            {"options": {"solver": "ancestral", "doubled_batch": "always"}},
+            lgs.InvalidArgument,
+            'doubled_batch: expected "never"',
+        ),
         ({"options": {"solver": "ancestral", "tolerance": 0.1}}, lgs.InvalidArgument, "expected tolerance 0"),
         (
             {"options": {"solver": "ancestral", "covariance": "diagonal-learned"}},

@@ -8,8 +8,8 @@ from ..errors import InvalidArgument, InvalidType
 from ..options import Options
 from ..trajectory import check_drivable
 
-DEFAULTS = {"jvp": "finite-difference", "doubled_batch": "never"}
-"""Beside those of the LGS Sampler node: a pipeline calls its model itself, for one batch at a time."""
+DEFAULTS = {"jvp": "finite-difference"}
+"""Beside those of the LGS Sampler node: a pipeline calls its model itself."""
 
 LARGEST_OF_FLOW = 199.0
 """sigma / (1 - sigma) of the largest sigma at which a flow's Jacobian is taken (plugin/engine/src/process.rs)."""
@@ -34,11 +34,6 @@ def options_of(field: Any, *, is_flow: bool) -> Options:
         )
     if not options.products:
         return options
-    if options.doubled_batch == "always":
-        raise InvalidArgument(
-            'options: expected doubled_batch "never", as a pipeline asks its model for one batch at a time, got '
-            '"always". Leave it out.'
-        )
     if options.tolerance:
         raise InvalidArgument(
             f"options: expected tolerance 0, as a pipeline has to know beforehand how often its model is needed, got "
