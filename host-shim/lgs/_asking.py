@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any
 
@@ -26,10 +25,9 @@ class Asking(threading.Thread):
     whoever starts it has to see to that. It is no reason for Python to go on: what is under way at its exit is ended.
     """
 
-    def __init__(self, function: Callable[[Callable[..., Any]], Any], mode: AbstractContextManager):
-        """``mode`` is entered in the thread."""
+    def __init__(self, function: Callable[[Callable[..., Any]], Any]):
         super().__init__(name="lgs.Trajectory", daemon=True)
-        self._function, self._mode = function, mode
+        self._function = function
         self._questions: SimpleQueue[Question | _Raised] = SimpleQueue()
         self._answers: SimpleQueue[Callable[[], Any]] = SimpleQueue()
         self._process = os.getpid()
@@ -82,14 +80,14 @@ class Asking(threading.Thread):
             del exception
 
     def run(self) -> None:
-        function, self._function = self._function, None
         try:
-            with self._mode:
-                self._questions.put((RESULT, (function(self._ask),)))
+            self._questions.put((RESULT, (self._function(self._ask),)))
         except _Abandoned:
             pass
         except BaseException as exception:
             self._questions.put(_Raised(exception))
+        finally:
+            del self._function
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         self._questions.put((name, arguments))

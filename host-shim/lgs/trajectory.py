@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._arguments import Denoiser, check_process, check_sigmas, check_tensor
 from ._asking import RESULT, Asking, Question
-from ._torch.threads import current_stream, queue_on, same_mode
+from ._torch.threads import current_stream, queue_on
 from ._torch.versions import version
 from .errors import InvalidArgument, InvalidType
 from .options import Options
@@ -75,7 +75,7 @@ class Trajectory:
         """What the host has moved x/alpha by, in all; None as long as it has not."""
         self._is_busy = False
         asked = {"noise", *self._callbacks}
-        self._asking = Asking(_sampling(x, sigmas, options, asked, current_stream(x.device)), same_mode())
+        self._asking = Asking(_sampling(x, sigmas, options, asked, current_stream(x.device)))
         weakref.finalize(self, self._asking.abandon)
         self._go_on(self._asking.first)
 

@@ -122,6 +122,21 @@ print("ending", flush=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are raised in another way there")
+def test_python_ends_while_one_is_at_work():
+    """Native code that wants to call back into a Python that has ended would take the process down."""
+    code = """
+import os, signal, threading, torch, lgs
+signal.signal(signal.SIGINT, signal.default_int_handler)
+trajectory = lgs.Trajectory(torch.ones(1, 16, 256, 256), [0.99**i for i in range(1000)], {"solver": "secant"})
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+print("ending", flush=True)
+while True:  # nearly all of the time the sampler is at work
+    trajectory.advance(trajectory.x)
+"""
+    assert run_alone(code, 1) == "ending\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are raised in another way there")
 def test_ctrl_c_at_any_moment_ends_it_and_nothing_else():
     """In the middle of the sampler's work, between question and answer, or in the model."""
     x = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(0)) * 10

@@ -1,15 +1,12 @@
-"""What of torch's state belongs to a thread, so that another can go on as the first one would."""
+"""What of torch's state belongs to a thread, and another has to have that goes on for it.
+
+That is the device and the stream. Autocast and inference mode are not wanted: in a new thread both are off, and tensors
+of inference mode are read there as any are.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import torch
-
-
-def same_mode() -> AbstractContextManager:
-    """A context for another thread: inference mode as this thread has it. Autocast is off in a new thread."""
-    return torch.inference_mode(torch.is_inference_mode_enabled())
 
 
 def current_stream(device: torch.device) -> torch.cuda.Stream | None:
