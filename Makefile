@@ -72,7 +72,7 @@ wheel: build
 	$(PYTHON) host-shim/wheel.py
 
 api: build
-	$(PYTHON) -m pdoc --no-show-source --output-directory out/api lgs lgs.starts lgs.digits
+	$(PYTHON) -m pdoc --no-show-source --output-directory out/api lgs lgs.starts lgs.diffusers lgs.digits
 
 build: $(VENV)/installed
 	cargo build --release --locked

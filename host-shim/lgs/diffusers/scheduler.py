@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from diffusers.utils import BaseOutput
+from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from ..errors import InternalError, InvalidArgument, ModelOutputError
@@ -89,8 +89,8 @@ class LGSScheduler(SchedulerMixin, ConfigMixin):
         cls, config: Mapping[str, Any] | None = None, return_unused_kwargs: bool = False, **kwargs: Any
     ) -> LGSScheduler | tuple[LGSScheduler, dict[str, Any]]:
         """From the config of a scheduler for the same model, with ``kwargs`` in place of some of its fields."""
-        config = taken(config) if isinstance(config, Mapping) else config
-        return super().from_config(config, return_unused_kwargs, **kwargs)
+        given: Any = taken(config) if isinstance(config, Mapping) else config
+        return super().from_config(given, return_unused_kwargs, **kwargs)
 
     @property
     def betas(self) -> Tensor:

@@ -8,13 +8,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 from ..errors import InvalidArgument
 
 log = logging.getLogger("lgs")
 
-Schedule = EulerDiscreteScheduler | FlowMatchEulerDiscreteScheduler
+Schedule = Any
+"""One of these two. Their annotations are narrower than what they take and give."""
 
 VARIANCE_EXPLODING = ("epsilon", "v_prediction", "sample")
 FLOW = "flow_prediction"
