@@ -56,11 +56,8 @@ class Plan:
             with_products = [
                 self._noise_to_signal(level) for level, n in zip(levels, counts, strict=True) if n == self._each
             ]
-            lowest, highest = (
-                (with_products[-1] * (1 - ROUNDING), with_products[0] * (1 + ROUNDING))
-                if with_products
-                else (NOWHERE, NOWHERE)
-            )
+            with_products = with_products or [NOWHERE]
+            lowest, highest = with_products[-1] * (1 - ROUNDING), min(with_products[0] * (1 + ROUNDING), NOWHERE)
             options = options._with(covariance_min_sigma=lowest, covariance_max_sigma=highest)
             unused = 0 if counts[0] == self._each else counts[0] - 1
         return [self.levels[level] for level in levels], options, unused

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import diffusers
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
@@ -107,11 +108,11 @@ def taken(config: Mapping[str, Any]) -> dict[str, Any]:
             "config: expected that of a scheduler for models that predict noise, velocity or picture at any noise "
             f"level, got that of {name}. Keep the pipeline's scheduler."
         )
-    for field, why in (
-        ("sigma_data", "scale the model's input and output"),
-        ("snr_shift_scale", "shift its noise levels"),
+    for field, why, harmless in (
+        ("sigma_data", "scale the model's input and output", (None,)),
+        ("snr_shift_scale", "shift its noise levels", (None, 1.0)),
     ):
-        if config.get(field) not in (None, 1.0):
+        if config.get(field) not in harmless:
             raise InvalidArgument(
                 f"config: expected one without {field}, by which a scheduler is to {why}, got {config[field]}. Keep "
                 "the pipeline's scheduler."
@@ -123,6 +124,4 @@ def taken(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_of_diffusers(name: Any) -> bool:
-    import diffusers
-
     return isinstance(name, str) and hasattr(diffusers, name)
