@@ -171,11 +171,16 @@ def test_configs_of_other_models_are_refused_by_name(name: str, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "field"), [("EDMEulerScheduler", "sigma_data"), ("CogVideoXDPMScheduler", "snr_shift_scale")]
+    ("kind", "given", "field"),
+    [
+        ("EDMEulerScheduler", {}, "sigma_data"),
+        ("EDMEulerScheduler", {"sigma_data": 1.0}, "sigma_data"),
+        ("CogVideoXDPMScheduler", {}, "snr_shift_scale"),
+    ],
 )
-def test_without_a_name_they_are_told_by_their_fields(kind: str, field: str):
+def test_without_a_name_they_are_told_by_their_fields(kind: str, given: dict[str, Any], field: str):
     """The config of a scheduler that was made in Python does not say whose it is."""
-    own = getattr(diffusers, kind)()
+    own = getattr(diffusers, kind)(**given)
     with pytest.raises(lgs.InvalidArgument, match=f"config: expected one without {field}"):
         LGSScheduler.from_config(own.config)
 
