@@ -9,10 +9,10 @@ fit      a start to pictures or latents: see `lgs.starts`
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).absolute().parent
@@ -22,11 +22,22 @@ if not __package__:  # the folder was run, and is the first place that modules a
 
 
 COMMANDS = {
-    "batch": ("batch.command", "run one ComfyUI workflow over many seeds and settings"),
-    "validate": ("validator.command", "check what is installed here, or a model, against its contract"),
-    "fit": ("starts.command", "fit a start to pictures or latents"),
+    "batch": "run one ComfyUI workflow over many seeds and settings",
+    "validate": "check what is installed here, or a model, against its contract",
+    "fit": "fit a start to pictures or latents",
 }
-"""Those with arguments of their own: where each is, and what it is for."""
+"""Those with arguments of their own, and what each is for."""
+
+
+def _command(name: str) -> Callable[[list[str], str], int]:
+    """What runs it. No other is loaded: a batch needs no torch."""
+    if name == "batch":
+        from lgs.batch.command import main
+    elif name == "validate":
+        from lgs.validator.command import main
+    else:
+        from lgs.starts.command import main
+    return main
 
 
 def main() -> int:
@@ -39,12 +50,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog=called, description="Full-covariance diffusion sampling.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print versions, engine, torch and devices as JSON")
-    for name, (_, what_for) in COMMANDS.items():
+    for name, what_for in COMMANDS.items():
         commands.add_parser(name, help=what_for, add_help=False)
     arguments = sys.argv[1:]
     if arguments and arguments[0] in COMMANDS:  # with all that follows, which may hold a --
-        command = importlib.import_module(f"lgs.{COMMANDS[arguments[0]][0]}")
-        return command.main(arguments[1:], f"{called} {arguments[0]}")
+        return _command(arguments[0])(arguments[1:], f"{called} {arguments[0]}")
     parser.parse_args(arguments)
     from lgs.installation import info
 
