@@ -45,6 +45,10 @@ class Host:
         self.progress: Progress = lambda value, most: None
         self._something_ended = asyncio.Event()
 
+    async def check(self) -> None:
+        """Raises BatchError unless a ComfyUI answers; it says its version, too."""
+        self.version = (await self._answer(SystemStats, "GET", "/system_stats")).version
+
     async def object_info(self, class_type: str) -> dict | None:
         """What ComfyUI says about a class of nodes; None if it has none of this name."""
         path = f"/object_info/{quote(class_type, safe='')}"
@@ -204,12 +208,27 @@ async def connect(address: str, client_id: str) -> AsyncIterator[Host]:
     tracing.on_request_redirect.append(_refuse)
     async with aiohttp.ClientSession(timeout=TIMEOUT, trace_configs=[tracing]) as session:
         host = Host(session, address, client_id)
-        host.version = (await host._answer(SystemStats, "GET", "/system_stats")).version
+        await host.check()
         listening = asyncio.create_task(host.listen())
         try:
             yield host
         finally:
             listening.cancel()
+
+
+async def object_infos(host: Host, graph: Graph) -> dict[str, dict]:
+    """{class: what ComfyUI says of it} for the classes of a graph. Raises BatchError where it has no such class."""
+    schemas = {}
+    for node_id, node in graph.items():
+        kind = node["class_type"]
+        found = schemas.get(kind) or await host.object_info(kind)
+        if found is None:
+            raise BatchError(
+                f"node {node_id}: expected a class of nodes that the ComfyUI at {host.address} has, got {kind!r}. "
+                "Install the node pack that it belongs to and restart ComfyUI. Its log says which packs failed."
+            )
+        schemas[kind] = found
+    return schemas
 
 
 def failure(entry: Entry) -> str:

@@ -1,9 +1,10 @@
-"""The jobs, one after another, each until its pictures are in the store."""
+"""The jobs, one after another, each until its pictures are in the store; and a job on a ComfyUI, step by step."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 from itertools import zip_longest
 from pathlib import PurePath
@@ -22,6 +23,18 @@ MOST_FILES = 10_000
 """Of one job."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a job has come to."""
+
+    pictures: list[tuple[bytes, str, tuple[int, int]]]
+    """Of each the bytes, the suffix of its file, and (width, height)."""
+    seconds: float | None
+    """How long ComfyUI took; None where it does not say."""
+    version: str | None = None
+    """ComfyUI's, where it says it."""
+
+
 async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
     """Runs what is not done yet. Raises BatchError at the first job that fails; those before it are kept."""
     remaining = [job for job in jobs if store.done(job) is None]
@@ -29,13 +42,14 @@ async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
         host.progress = lambda value, most: bar.set_postfix_str(f"step {int(value)} of {int(most)}")
         for job, following in zip_longest(remaining, remaining[1:]):
             try:
-                await _submit(host, store, job)
+                await submit(host, store.prompt_id(job), job)
                 if following is not None:
                     # One ahead, so that ComfyUI does not wait while a picture is fetched. What is wrong with it is
                     # said when its turn comes and it is submitted again; this one may still be fetched.
                     with contextlib.suppress(BatchError):
-                        await _submit(host, store, following)
-                await _take(host, store, job)
+                        await submit(host, store.prompt_id(following), following)
+                made = await fetch(host, store.prompt_id(job), job)
+                store.keep(job, made.pictures, made.seconds, made.version)
             except (asyncio.CancelledError, BatchError):
                 # A killed batch leaves both in the queue, where the next run finds them; this one can do better.
                 with contextlib.suppress(BatchError):  # the server may be what failed
@@ -44,16 +58,17 @@ async def run_jobs(host: Host, store: Store, jobs: list[Job]) -> None:
             bar.update()
 
 
-async def _submit(host: Host, store: Store, job: Job) -> None:
+async def submit(host: Host, prompt_id: str, job: Job) -> None:
+    """Queues a job. Raises BatchError if it is refused."""
     try:
-        await host.submit(store.prompt_id(job), job.graph)
+        await host.submit(prompt_id, job.graph)
     except BatchError as error:
         raise BatchError(f"job {job.number} ({job}): {error}") from error
 
 
-async def _take(host: Host, store: Store, job: Job) -> None:
-    """Waits for a job, fetches its pictures and keeps them."""
-    entry = await host.finished(store.prompt_id(job))
+async def fetch(host: Host, prompt_id: str, job: Job) -> Made:
+    """Waits for a job that is queued and fetches its pictures. Raises BatchError if it fails."""
+    entry = await host.finished(prompt_id)
     if not entry.succeeded:
         raise BatchError(f"job {job.number} ({job}): expected ComfyUI to run it, got {failure(entry)}")
     saved = entry.files()
@@ -75,11 +90,11 @@ async def _take(host: Host, store: Store, job: Job) -> None:
             f"{host.address}/history: expected the graph that ran and its times, got something else ({error}). Is it a "
             "ComfyUI, of a version from 0.3.64 on?"
         ) from error
-    contents = []
+    pictures = []
     for file in files:
         content = await host.picture(file)
-        contents.append((content, PurePath(file.filename).suffix, _size_of_right_picture(content, file, job, ran)))
-    store.keep(job, contents, seconds, host.version)
+        pictures.append((content, PurePath(file.filename).suffix, _size_of_right_picture(content, file, job, ran)))
+    return Made(pictures, seconds, host.version)
 
 
 def _size_of_right_picture(content: bytes, file: File, job: Job, ran: Graph) -> tuple[int, int]:

@@ -26,33 +26,54 @@ APART = (
 )
 
 GUARD = """
-import os, subprocess, sys, threading
-server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+import os, shutil, subprocess, sys, threading
+stop_seconds, scratch, *command = sys.argv[1:]
+if hasattr(os, "fork") and (guard := os.fork()):
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1]) & 255)
+server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+asked = threading.Event()
 def end_with_the_one_who_started_it():
     os.read(0, 1)
+    asked.set()
     server.terminate()
     try:
-        server.wait(float(sys.argv[1]))
+        server.wait(float(stop_seconds))
     except subprocess.TimeoutExpired:
         server.kill()
 threading.Thread(target=end_with_the_one_who_started_it, daemon=True).start()
-os._exit(server.wait() & 255)
+status = server.wait()
+if scratch and asked.is_set():
+    shutil.rmtree(scratch, ignore_errors=True)
+os._exit(status & 255)
 """
 """A process between this one and the server, with a pipe from here as its stdin. When this process ends, in
-whatever way, the system closes the pipe. A server that outlived a killed batch would keep its memory."""
+whatever way, the system closes the pipe. A server that outlived a killed batch would keep its memory.
+
+It is a grandchild: Ray kills the children of a worker that ends, and theirs it does not. With the server goes what it
+has written into ``scratch``, unless it ended by itself: then its log is still read."""
 
 
 class Server:
-    """One ComfyUI on a loopback port: `start`, then `stop`, whatever happened in between."""
+    """One ComfyUI on a loopback port: `start`, then `stop`, whatever happened in between.
+
+    ``scratch`` is a folder that is removed once the server has been stopped, or whoever started it has ended.
+    """
 
     def __init__(
-        self, checkout: Path, python: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None
+        self,
+        checkout: Path,
+        python: str,
+        arguments: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        scratch: Path | None = None,
     ):
         if Path(python).exists():
             python = str(Path(python).absolute())  # relative to here, not to the checkout
         self.checkout = checkout
         self.log = log
         self.environment = environment
+        self.scratch = scratch
         self.address = f"127.0.0.1:{_free_port()}"
         port = self.address.split(":")[1]
         self.command = [python, "main.py", "--listen=127.0.0.1", f"--port={port}", "--disable-auto-launch", *arguments]
@@ -66,7 +87,7 @@ class Server:
             out = self.log.open("wb")
         with out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), *self.command],
+                [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), str(self.scratch or ""), *self.command],
                 cwd=self.checkout,
                 env=self.environment,
                 stdin=subprocess.PIPE,

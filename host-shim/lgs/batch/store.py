@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ class Store:
     def __init__(self, folder: Path, token: str):
         self.folder = folder
         self.token = token
+        self._bookkeeping = threading.Lock()
+        """Of names and the table."""
         records = {}
         for file in sorted(folder.glob("jobs/*.json")):
             with contextlib.suppress(ValueError), _reading():
@@ -114,9 +117,13 @@ class Store:
         return Done(record.seconds, record.pictures) if whole else None
 
     def keep(self, job: Job, contents: Contents, seconds: float | None, comfyui_version: str | None = None) -> None:
-        """Writes a job's record, then its pictures, then their rows of the table."""
-        with _reading():
+        """Writes a job's record, then its pictures, then their rows of the table.
+
+        Several threads may keep jobs at once: while the disk flushes the files of one it takes those of others."""
+        with self._bookkeeping, _reading():
             files = self._names(job, contents)
+            self._files[job.id] = files
+            self._owners |= {folded(file): job.id for file in files}
         pictures = [
             Picture(file, width, height, _sha256(content))
             for file, (content, _, (width, height)) in zip(files, contents, strict=True)
@@ -130,11 +137,10 @@ class Store:
             pictures=pictures,
         )
         self.write(f"jobs/{job.id}.json", json.dumps(dataclasses.asdict(record), indent=2).encode())
-        self._files[job.id] = files
-        self._owners |= {folded(file): job.id for file in files}
         for file, (content, _, _) in zip(files, contents, strict=True):
             self.write(file, content)
-        self.table.add(_rows(job.id, record))
+        with self._bookkeeping:
+            self.table.add(_rows(job.id, record))
 
     def describe(self, done: Iterable[tuple[Job, Done]]) -> None:
         """Puts into the table what the plan of this run says of jobs, also of those that an earlier one finished."""

@@ -64,9 +64,10 @@ class Table:
         elsewhere = self._written is None or self._written != self._state()
         if elsewhere:
             self._read()
-        columns, files = self._columns, set(self._rows)
+        rows = list(rows)
+        columns, known = self._columns, {file for row in rows if (file := cell(row[FILE])) in self._rows}
         changed = self._merge(rows)
-        if elsewhere or columns != self._columns or files & set(changed):
+        if elsewhere or columns != self._columns or known & set(changed):
             self._save(self._whole(), replace)
         elif changed:
             self._save(_lines(self._columns, [self._rows[file] for file in changed]).encode(), append)

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_what_a_crash_left_half_written_is_cleared_away(folder: Path):
     with open_store(folder) as store:
         assert not half.exists()
         assert store.done(JOB)
+
+
+def test_jobs_of_one_name_that_are_kept_at_once_have_files_of_their_own(tmp_path: Path):
+    made = [job("seed", number) for number in range(64)]
+    with open_store(tmp_path) as store, ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda job: store.keep(job, [(b"%d" % job.number, ".png", (4, 5))], None), made))
+        files = [store.done(job).pictures[0].file for job in made]
+    assert [(tmp_path / file).read_bytes() for file in files] == [b"%d" % job.number for job in made]
+    assert sorted(row["file"] for row in rows(tmp_path)) == sorted(files)
 
 
 def test_prompt_ids_are_the_folders_own(folder: Path, tmp_path: Path):
