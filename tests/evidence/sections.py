@@ -27,6 +27,7 @@ MODULES = {
         "products": "studies.products",
         "symmetry": "studies.symmetry",
         "adaptive": "studies.adaptive",
+        "many_gpus": "studies.many_gpus.section",
     },
     "torches": {"torches": "torches.section", "windows": "torches.windows"},
 }

@@ -5,6 +5,7 @@ attention   forward mode through attention: time and memory of each implementati
 products    the error of Jacobian-vector products: over the step h, over sigma, in each precision
 symmetry    how symmetric the model's Jacobian is, and whether it matters
 adaptive    what a tolerance saves; at which noise levels the full covariance pays
+many_gpus   what limits a batch on 10, 100 and 1,000 GPUs (needs Ray: pip install ray==2.60.0)
 
 A full run also puts its numbers into the committed results, tests/evidence/results.json.
 """
@@ -18,8 +19,9 @@ from pathlib import Path
 
 from evidence import readme, results, sections
 from evidence.report import page
-from evidence.report.run import Numbers, Run, Section
+from evidence.report.run import Numbers, Run, Section, Unavailable
 from evidence.studies import adaptive, attention, products, ranges, symmetry
+from evidence.studies.many_gpus import section as many_gpus
 
 from . import cost
 
@@ -31,24 +33,31 @@ TEXTS: dict[str, Callable[[Numbers], str]] = {
     "products": products.describe,
     "symmetry": symmetry.describe,
     "adaptive": lambda numbers: f"{adaptive.describe(numbers['rows'])}\n\n{ranges.describe(numbers['ranges'])}",
+    "many_gpus": many_gpus.describe,
 }
 """What is printed of each section."""
 
 
 def bench(run: Run, chosen: list[Section]) -> dict[str, dict]:
-    """Measures the sections and gives their entries; ``bench.json`` keeps those of earlier runs, too."""
+    """Measures the sections and gives the entries of those that this machine can measure; ``bench.json`` keeps those of
+    earlier runs, too."""
     file = run.out / "bench.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    measured = {}
     for section in chosen:
         print(f"\n== {section.id}", flush=True)
-        numbers = page.plain(section.measure(run))
+        try:
+            numbers = page.plain(section.measure(run))
+        except Unavailable as problem:
+            print(f"Not measured: {problem}")
+            continue
         print(TEXTS[section.id](numbers))
         section.show(numbers, run.out)
-        kept[section.id] = {"about": results.about(section.title, run.quick)} | numbers
+        measured[section.id] = kept[section.id] = {"about": results.about(section.title, run.quick)} | numbers
         # After each section: what was measured is kept if the next one breaks off.
         page.write(file, json.dumps(kept, indent=2) + "\n")
     print(f"\nsaved {file}")
-    return {section.id: kept[section.id] for section in chosen}
+    return measured
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@
     adaptive    what a tolerance saves
     ranges      at which noise levels the full covariance pays
     attention   forward mode through attention: time and memory of each implementation
+    many_gpus/  what limits a batch on 10, 100 and 1,000 GPUs
 
 `networks` has the denoisers that `products` looks at.
 """
