@@ -146,11 +146,14 @@ class Faults:
                 yield from (p for p in _children(raylet) if "ray::ComfyUI" in " ".join(_command(p)))
 
 
-WAIT = """
+REGISTERED = """
 import ray, sys, time
 ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
-while ray.cluster_resources().get("CPU", 0) < int(sys.argv[2]):
-    time.sleep(0.1)
+for _ in range(100):
+    if ray.cluster_resources().get("CPU", 0) >= int(sys.argv[2]):
+        sys.exit()
+    time.sleep(0.2)
+sys.exit(1)
 """
 
 
@@ -174,8 +177,12 @@ class Cluster:
         while not _raylets(psutil.Process(self.head.pid)):
             assert self.head.poll() is None and time.monotonic() < deadline, "the cluster's head did not start"
             time.sleep(0.1)
+        command = [sys.executable, "-c", REGISTERED, self.address, str(self.wanted)]
         self.mend()
-        subprocess.run([sys.executable, "-c", WAIT, self.address, str(self.wanted)], env=ENVIRONMENT, check=True)
+        # Of several that start at once on one machine a node may end again.
+        while subprocess.run(command, env=ENVIRONMENT, capture_output=True).returncode:
+            assert time.monotonic() < deadline, "the cluster's nodes did not start"
+            self.mend()
 
     def mend(self) -> None:
         """Starts nodes in the place of those that were killed."""
