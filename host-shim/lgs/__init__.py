@@ -12,10 +12,12 @@ when first needed: `lgs.batch` runs without either.
     sampling.py, options.py, errors.py     the API
     trajectory.py                          a trajectory for hosts that own the loop
     record.py, summary.py, plot.py         what a run was like: kept, in words, as a picture
+    steps_done.py                          how far a run has come
     diagonal.py, digits.py                 networks: the learned diagonal, the bundled model
     diffusers/                             a scheduler for pipelines of diffusers
     starts/                                where a trajectory starts: Gaussian priors and teleportation
     installation.py                        what is installed here
+    node_manifest.py                       what the manifest declares of the nodes, for the hosts'
     batch/                                 headless batches of ComfyUI
     _ffi/, _torch/                         the C interface; what is private to torch
 """

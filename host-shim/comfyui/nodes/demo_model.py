@@ -11,7 +11,8 @@ from comfy_api.latest import io
 from ..demo.digit_model import digit_model
 from ..demo.pixel_vae import PixelVAE
 from ..lgs.digits import SIZE, UNLABELLED, label_context
-from .schema import node_definition, node_schema
+from ..lgs.node_manifest import node_definition
+from .schema import node_schema
 
 
 class LGSDemoModel(io.ComfyNode):

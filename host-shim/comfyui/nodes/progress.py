@@ -9,15 +9,14 @@ from comfy.utils import ProgressBar
 from tqdm import tqdm
 
 from ..lgs import Options
+from ..lgs.steps_done import StepsDone
 
 
 class EvaluationProgress:
-    """Counts steps, with the part of the step in hand as their fraction: 3.25 of 10.
+    """Shows the steps that `lgs.steps_done` counts.
 
-    A step is taken to have as many products as the one before, the first as many as the options ask for, each at what
-    it costs in the way that was chosen; while ways are tried, in the first step, there are more. ``step_done`` is
-    ComfyUI's own callback of a step, which moves its bar to the whole number and shows the preview; there is no bar of
-    ComfyUI's without one. ``skipped`` steps came before, at no evaluation.
+    ``step_done`` is ComfyUI's own callback of a step, which moves its bar to the whole number and shows the preview;
+    there is no bar of ComfyUI's without one. ``skipped`` steps came before, at no evaluation.
     """
 
     def __init__(
@@ -26,18 +25,17 @@ class EvaluationProgress:
         self._step_done, self._console = step_done, console
         # The hook behind it is that of the node which is running, as for the bar of ComfyUI's callback.
         self._bar = None if step_done is None else ProgressBar(skipped + steps)
-        self._skipped = skipped
-        self._step, self._evaluations, self._expected, self._products = 0, 0, 1 + options.products, 0
+        self._skipped, self._count = skipped, StepsDone(options)
 
     def evaluated(self, points: int) -> None:
         """The model was evaluated at so many points."""
-        self._evaluations += points
-        # What is more than expected shows when the step is done.
-        if self._evaluations < self._expected:
-            self._console.set_postfix_str(f"evaluation {self._evaluations} of {self._expected}", refresh=False)
+        done = self._count.evaluated(points)
+        if done is not None:
+            evaluations = f"evaluation {self._count.evaluations} of {self._count.expected}"
+            self._console.set_postfix_str(evaluations, refresh=False)
             self._console.update(0)
             if self._bar is not None:
-                self._bar.update_absolute(self._skipped + self._step + self._evaluations / self._expected)
+                self._bar.update_absolute(self._skipped + done)
 
     def stepped(self, step: dict) -> None:
         """`lgs.sample`'s callback."""
@@ -45,8 +43,7 @@ class EvaluationProgress:
             self._step_done(step)
         self._console.set_postfix_str("", refresh=False)
         self._console.update(step["i"] + 1 - self._console.n)
-        products, self._products = step["jvps"] - self._products, step["jvps"]
-        self._step, self._evaluations, self._expected = step["i"] + 1, 0, evaluations_of(step["jvp"], products)
+        self._count.stepped(step)
 
 
 class EvaluationBar:
@@ -69,14 +66,3 @@ class EvaluationBar:
         self._console.update(done - self._console.n)
         self._bar.update_absolute(done)
         self._done = done
-
-
-def evaluations_of(jvp: str, products: int) -> int:
-    """Of a step with so many products: forward mode gives D(x) with the first of them."""
-    match jvp:
-        case "forward":
-            return max(1, products)
-        case "central-difference":
-            return 1 + 2 * products
-        case _:
-            return 1 + products

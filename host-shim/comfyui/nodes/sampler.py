@@ -16,9 +16,10 @@ from ..host.forward_process import noise_scale
 from ..host.guided_model import denoiser, model_of, noise_sampler, refuse_reused_answers, with_model
 from ..lgs._ffi.engine import engine
 from ..lgs.diagonal import Diagonal
+from ..lgs.node_manifest import options_of
 from .progress import EvaluationProgress
 from .run_history import Run, fingerprint, new_history
-from .schema import node_schema, options_of, with_old_names
+from .schema import node_schema, with_old_names
 
 
 class LGSSampler(io.ComfyNode):

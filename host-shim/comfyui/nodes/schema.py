@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-from pathlib import Path
 
 from comfy_api.latest import io
 from nodes import NODE_CLASS_MAPPINGS
 
-MANIFEST = Path(__file__).absolute().parents[1] / "manifests" / "nodes.json"
+from ..lgs.node_manifest import node_definition, shown_inputs
 
 OWN = {name: io.Custom(name) for name in ("LGS_DIAGONAL", "LGS_START")}
 """Types of our own, which only our nodes give and take."""
@@ -41,19 +38,6 @@ OUTPUTS = {
 }
 
 
-@functools.cache
-def node_definition(node_id: str) -> dict:
-    """What the manifest says about a node."""
-    try:
-        nodes = json.loads(MANIFEST.read_text(encoding="utf-8"))["nodes"]
-        return next(node for node in nodes if node["id"] == node_id)
-    except (OSError, ValueError, KeyError, StopIteration) as error:
-        raise RuntimeError(
-            f"{MANIFEST} does not declare the node {node_id} ({type(error).__name__}: {error}). "
-            "The folder is incomplete or damaged: install comfyui-lgs again."
-        ) from error
-
-
 def node_schema(node_id: str, beside: str) -> io.Schema:
     """The schema of a node of the manifest, listed in the menu beside the host's node ``beside``."""
     node = node_definition(node_id)
@@ -65,7 +49,7 @@ def node_schema(node_id: str, beside: str) -> io.Schema:
         category=_category(beside, node["category"]),
         description=node["description"],
         inputs=[
-            *(_input(entry) for entry in node["inputs"] if "source" not in entry),
+            *(_input(entry) for entry in shown_inputs(node_id)),
             *(_socket(entry) for entry in node.get("sockets", [])),
         ],
         outputs=[_output(entry) for entry in node["outputs"]],
@@ -85,15 +69,6 @@ def with_old_names(node_id: str, input_types: dict | tuple) -> dict | tuple:
     return input_types
 
 
-def options_of(node_id: str, inputs: dict) -> dict:
-    """The options that the values of a node's inputs stand for: a mode is the choice of another option."""
-    options = dict(inputs)
-    for entry in node_definition(node_id)["inputs"]:
-        if mode := entry.get("modes", {}).get(inputs.get(entry["id"])):
-            options[mode["option"]] = options.pop(entry["id"])
-    return options
-
-
 def _category(beside: str, otherwise: str) -> str:
     """The menu of the host's own node of this kind: ComfyUI has renamed its menus over time."""
     return getattr(NODE_CLASS_MAPPINGS.get(beside), "CATEGORY", None) or otherwise
@@ -101,16 +76,12 @@ def _category(beside: str, otherwise: str) -> str:
 
 def _input(entry: dict) -> io.Input:
     kind = entry["type"]
-    keys = ("display_name", "tooltip", "min", "max", "step")
+    keys = ("display_name", "tooltip", "default", "min", "max", "step")
     options = {key: entry[key] for key in keys if key in entry}
-    options["default"] = entry.get("recommended", entry["default"])
     # A graph that is posted without an input runs: the option's default is the library's then.
     options["optional"] = "pattern" not in entry
     if kind == "COMBO":
-        modes = entry.get("modes", {})
-        options["options"] = [*modes, *entry["choices"]]
-        options["tooltip"] = " ".join([*(mode["tooltip"] for mode in modes.values()), entry["tooltip"]])
-        options["default"] = next(iter(modes), options["default"])
+        options["options"] = entry["choices"]
     if kind == "FLOAT":
         options["round"] = False  # or the front end would round what is typed to a multiple of step
     widget = INPUTS[kind].Input(entry["id"], **options)
