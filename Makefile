@@ -12,7 +12,7 @@
 # make windows-test  the libraries for Windows under Wine, with PyTorch's own DLLs: 0.9 GB from PyPI, once
 # make wheel  what pip installs, for the systems that the drop-in folder has libraries for: dist/wheels/
 # make api    the reference of the Python API: out/api/lgs.html, a page to read
-# make build  .venv/ and the drop-in folder dist/comfyui-lgs/
+# make build  .venv/ and the drop-in folders, dist/comfyui-lgs/ and dist/invokeai-lgs/
 # make docs   what is written from one declaration: bindings from plugin/include/lgs.h, tables of options
 #             from manifests/nodes.json, of results from tests/evidence/results.json
 #

@@ -1,12 +1,13 @@
-"""Assemble the drop-in folder, ``dist/comfyui-lgs/``, from the sources and the built libraries.
+"""Assemble the drop-in folders, ``dist/comfyui-lgs/`` and ``dist/invokeai-lgs/``, from the sources and the libraries.
 
     python host-shim/assemble.py --libraries target/release
 
-The sources, ``host-shim/comfyui/``, are laid out as the folder is. What comes to them is ``bin/``, the licences, and
-the English help pages once more under the names that the front end looks for in other languages.
+The sources, ``host-shim/comfyui/`` and ``host-shim/invokeai/``, are laid out as the folders are. What comes to them is
+``bin/``, the licences, and the English help pages once more under the names that ComfyUI's front end looks for in other
+languages.
 
-What is in the folder is what is tested, what ``make build`` installs into ``.venv`` (by a ``.pth``
-file that points at it), and what a user copies into ComfyUI's ``custom_nodes``.
+What is in a folder is what is tested, and what a user copies into ComfyUI's ``custom_nodes`` or InvokeAI's ``nodes``.
+``make build`` installs ComfyUI's into ``.venv`` (by a ``.pth`` file that points at it).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -28,8 +30,10 @@ ENGINES = ROOT / "target" / "engines"
 """Where ``engines.py`` builds those for other releases of torch."""
 CROSS = ROOT / "target" / "cross"
 """Where ``cross.py`` builds the libraries for other systems, a folder each."""
+PACKS = ("comfyui", "invokeai")
+"""The hosts whose packs ``host-shim/`` has."""
 LINKED = {"lgs": ROOT / "host-shim" / "lgs", "manifests": ROOT / "manifests"}
-"""What is a symbolic link in host-shim/comfyui/, and a folder here. A checkout on Windows may have text files there."""
+"""What is a symbolic link in a pack's source, and a folder here. A checkout on Windows may have text files there."""
 
 
 def platform_name() -> str:
@@ -97,13 +101,14 @@ def _built(folder: Path, of: tuple[str, ...], command: str) -> bool:
     return sources.are_of(folder, of)
 
 
-def assemble(libraries: Path, torch: str, folder: Path) -> None:
-    """Makes the folder anew beside its place and swaps it in: a host that has the old libraries
+def assemble(host: str, binaries: Path, dist: Path) -> Path:
+    """Makes a host's folder anew beside its place and swaps it in, and gives it: a host that has the old libraries
     loaded keeps them, and an interrupted run leaves the old folder."""
+    folder = dist / f"{host}-lgs"
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    pack = ROOT / "host-shim" / "comfyui"
+    pack = ROOT / "host-shim" / host
     shutil.copytree(pack, fresh, ignore=lambda at, names: {*ignored(at, names), *(LINKED if Path(at) == pack else ())})
     for name, source in LINKED.items():
         shutil.copytree(source, fresh / name, ignore=ignored)
@@ -112,31 +117,35 @@ def assemble(libraries: Path, torch: str, folder: Path) -> None:
         shutil.copy2(page, page.parent.with_suffix(".md"))  # what the front end shows for all other languages
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         shutil.copy2(ROOT / licence, fresh)
-    (fresh / "bin").mkdir()
-    shutil.copy2(libraries / library_name("lgs"), fresh / "bin")
-    engine_manifest(libraries, torch, fresh / "bin")
+    shutil.copytree(binaries, fresh / "bin")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--libraries", type=Path, required=True, help="where cargo put the libraries")
-    parser.add_argument("--folder", type=Path, default=ROOT / "dist" / "comfyui-lgs")
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where the folders go")
     args = parser.parse_args()
 
     import torch
 
     release = ".".join(torch.__version__.split(".")[:2])
-    args.folder.parent.mkdir(parents=True, exist_ok=True)
-    assemble(args.libraries, release, args.folder)
+    args.dist.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        binaries = Path(place) / "bin"
+        binaries.mkdir()
+        shutil.copy2(args.libraries / library_name("lgs"), binaries)
+        engine_manifest(args.libraries, release, binaries)
+        folders = {host: assemble(host, binaries, args.dist) for host in PACKS}
     if sys.prefix != sys.base_prefix:
-        Path(sysconfig.get_paths()["purelib"], "lgs.pth").write_text(f"{args.folder.resolve()}\n")
-    print(f"assembled {args.folder}")
+        Path(sysconfig.get_paths()["purelib"], "lgs.pth").write_text(f"{folders['comfyui'].resolve()}\n")
+    print(f"assembled {' and '.join(map(str, folders.values()))}")
 
 
 if __name__ == "__main__":

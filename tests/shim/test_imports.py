@@ -15,7 +15,8 @@ from pathlib import Path
 from structure.circles import circles
 
 HOST_SHIM = Path(__file__).resolve().parents[2] / "host-shim"
-PACK = "comfyui"
+PACKS = ("comfyui", "invokeai")
+IN_SHIPPED = ("lgs.", *(f"{pack}." for pack in PACKS))
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -45,8 +46,9 @@ def imported(name: str, file: Path, known: dict[str, Path]) -> set[str]:
 
 
 def home(name: str, known: dict[str, Path]) -> str:
-    """The name without the pack's, for what is linked into the pack: ``comfyui.lgs`` is ``lgs``."""
-    linked = name.removeprefix(f"{PACK}.")
+    """The name without a pack's, for what is linked into the pack: ``comfyui.lgs`` is ``lgs``."""
+    pack, _, inside = name.partition(".")
+    linked = inside if pack in PACKS else name
     return linked if name not in known and linked in known else name
 
 
@@ -66,6 +68,7 @@ def test_the_graph_is_that_of_the_shim():
     assert len(graph) > 40 and sum(map(len, graph.values())) > 80
     assert {"lgs._torch.handles", "lgs._ffi.engine"} <= graph["lgs._ffi.callbacks"]
     assert {"lgs", "lgs._ffi.engine", "lgs.diagonal", "comfyui.nodes.schema"} <= graph["comfyui.nodes.sampler"]
+    assert {"lgs", "lgs.steps_done"} <= graph["invokeai.host.trajectory"]
     assert "lgs.sampling" in graph["lgs"] and "lgs.batch.command" in graph["lgs.__main__"]
 
 
@@ -73,7 +76,7 @@ def test_every_module_is_used():
     graph = import_graph()
     used = {other for name in graph for other in graph[name]}
     packages = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
-    shipped = {name for name in graph if name.startswith(("lgs.", f"{PACK}."))}
+    shipped = {name for name in graph if name.startswith(IN_SHIPPED)}
     assert shipped - used - packages == {"lgs.__main__"}
 
 
@@ -84,7 +87,7 @@ def test_rooms_keep_to_themselves():
     assert {other for name in inside for other in graph[name]} <= inside
     for name, file in modules(HOST_SHIM).items():
         text = file.read_text(encoding="utf-8")
-        if name.startswith(("lgs", PACK)) and not name.startswith(("lgs._ffi", "lgs._torch")):
+        if name.startswith(("lgs", *PACKS)) and not name.startswith(("lgs._ffi", "lgs._torch")):
             assert "ctypes" not in text, name
         if name not in inside:
             assert not re.search(r"\b(torch|forward_ad|contextlib|overrides)\._[A-Za-z]", text), name

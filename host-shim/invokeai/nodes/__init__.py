@@ -1,0 +1,5 @@
+"""The nodes, a file each, and what they alone use.
+
+denoise.py    LGS Denoise - SD1.5, SDXL
+inputs.py     LGS's own inputs, from ``manifests/nodes.json``
+"""
