@@ -54,7 +54,14 @@ def main(folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder / "tiny-sd15")
-    ControlNetModel.from_unet(unet).save_pretrained(folder / "tiny-controlnet")
+    control = ControlNetModel.from_unet(unet)
+    for way_out in (
+        *control.controlnet_down_blocks,
+        control.controlnet_mid_block,
+        control.controlnet_cond_embedding.conv_out,
+    ):
+        torch.nn.init.normal_(way_out.weight, std=0.1)  # untrained ones are 0
+    control.save_pretrained(folder / "tiny-controlnet")
     StableDiffusionXLPipeline(
         vae=vae,
         text_encoder=CLIPTextModel(encoder(768)),

@@ -37,7 +37,7 @@ class Run:
     status: str = "pending"
     """``"completed"``, ``"failed"`` or ``"canceled"`` in the end."""
     error: str = ""
-    error_type: str = ""
+    """What the page shows of it."""
     progress: list[dict] = dataclasses.field(default_factory=list)
     """The progress events, of the node ``invocation_source_id``: ``percentage``, from 0 to 1, and ``image``."""
     outputs: dict[str, dict] = dataclasses.field(default_factory=dict)
@@ -125,13 +125,13 @@ class Client:
                     continue
                 if kind == "queue_item_status_changed":
                     run.status = event["status"]
-                elif kind == "invocation_error":
-                    run.error, run.error_type = event["error_message"], event["error_type"]
                 elif kind == "invocation_progress":
                     run.progress.append(event)
                     if on_progress is not None:
                         on_progress(run)
-        session = self.get_json(f"/api/v1/queue/{QUEUE}/i/{run.item_id}")["session"]
+        item = self.get_json(f"/api/v1/queue/{QUEUE}/i/{run.item_id}")
+        run.error = item.get("error_message") or ""
+        session = item["session"]
         made = session["source_prepared_mapping"]
         run.outputs = {
             node: session["results"][prepared] for node, [prepared] in made.items() if prepared in session["results"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from .client import Client, Run
-from .graphs import Graph, text_to_image
+from lgs.node_manifest import options_of, shown_inputs
+
+from .client import Client
+from .graphs import SIZE, Graph, text_to_image
 from .reference import Reference
 from .server import InvokeServer
 
@@ -15,52 +21,81 @@ SEED = 7
 TOLERANCE = 1e-5
 """Of the largest entry."""
 
+OTHERS = {
+    "noise": ("noise", "noise", "latents_name"),
+    "positive": ("positive", "conditioning", "conditioning_name"),
+    "negative": ("negative", "conditioning", "conditioning_name"),
+    "latents": ("encoded", "latents", "latents_name"),
+    "mask": ("mask", "denoise_mask", "mask_name"),
+}
+"""What the reference needs of what InvokeAI's other nodes make: the node, its output and the name of a file in it."""
+
 
 def options(**inputs) -> dict:
-    """Those of `lgs.Options` that the node's inputs, and the defaults of the others, stand for."""
-    from lgs.node_manifest import options_of, shown_inputs
-
+    """The options that the node's inputs stand for, with the node's defaults."""
     defaults = {entry["id"]: entry["default"] for entry in shown_inputs("LGSSampler")}
     return options_of("LGSSampler", defaults | inputs)
 
 
-@pytest.fixture
-def compare(invoke: Client, server: InvokeServer, models: dict, reference: Reference, tmp_path):
-    """Runs a graph of text to image, with more in it, and the same by the reference."""
+class Comparison:
+    """Runs graphs in InvokeAI, and the same by the reference."""
 
-    def compare(model: str = "tiny-sd15", graph: Graph | None = None, host: dict | None = None, **case) -> None:
-        host = {"steps": 6, "cfg_scale": 3.0} | (host or {})
-        lgs_inputs = case.pop("lgs", {})
-        graph = graph or text_to_image(models[model], seed=SEED, **host, **lgs_inputs)
-        run = invoke.run(graph.as_json())
+    def __init__(self, invoke: Client, server: InvokeServer, models: dict, reference: Reference, file: Path):
+        self.invoke, self.server, self.models = invoke, server, models
+        self.reference, self.file = reference, file
+
+    def latents(self, graph: Graph) -> tuple[Tensor, dict[str, str]]:
+        """What the node has made, and the files of what it was made of."""
+        run = self.invoke.run(graph.as_json())
         assert run.status == "completed", run.error
-        got = server.tensor(run.outputs["denoise"]["latents"]["latents_name"])
-        made = {name: str(server.tensor_file(made_by(run, *source))) for name, source in MADE.items()}
-        made |= {
-            name: str(server.tensor_file(made_by(run, *case[name]))) for name in ("latents", "mask") if name in case
+        files = {
+            name: str(self.server.tensor_file(run.outputs[node][output][kind]))
+            for name, (node, output, kind) in OTHERS.items()
+            if node in run.outputs
         }
-        expected = reference.latents(
-            model, tmp_path / "expected", options=options(**lgs_inputs), seed=SEED, **case | host | made
+        return self.server.tensor(run.outputs["denoise"]["latents"]["latents_name"]), files
+
+    def equal(self, graph: Graph, model: str = "tiny-sd15", **case) -> None:
+        """``case`` is what the reference is told beside the node's steps, guidance and LGS's own inputs."""
+        got, files = self.latents(graph)
+        node = graph.nodes["denoise"]
+        names = {entry["id"] for entry in shown_inputs("LGSSampler")}
+        expected = self.reference.latents(
+            model,
+            self.file,
+            options=options(**{name: value for name, value in node.items() if name in names}),
+            seed=SEED,
+            steps=node["steps"],
+            cfg_scale=node["cfg_scale"],
+            **files,
+            **case,
         )
         assert_close(got, expected)
-
-    return compare
-
-
-MADE = {
-    "noise": ("noise", "noise", "latents_name"),
-    "positive": ("positive", "conditioning", "conditioning_name"),
-    "negative": ("negative", "conditioning", "conditioning_name"),
-}
-
-
-def made_by(run: Run, node: str, output: str, name: str) -> str:
-    return run.outputs[node][output][name]
 
 
 def assert_close(got: Tensor, expected: Tensor) -> None:
     assert got.shape == expected.shape and expected.std() > 0.1
     torch.testing.assert_close(got, expected, rtol=0, atol=TOLERANCE * expected.abs().max().item())
+
+
+@pytest.fixture
+def comparison(invoke: Client, server: InvokeServer, models: dict, reference: Reference, tmp_path: Path) -> Comparison:
+    return Comparison(invoke, server, models, reference, tmp_path / "expected")
+
+
+@pytest.fixture(scope="session")
+def picture(invoke: Client) -> dict:
+    """Colours at random, in squares."""
+    colours = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return invoke.upload(Image.fromarray(colours.numpy()).resize((SIZE, SIZE)))
+
+
+@pytest.fixture(scope="session")
+def half_masked(invoke: Client) -> dict:
+    """White, where the picture stays, on the left."""
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    return invoke.upload(mask)
 
 
 @pytest.mark.parametrize(
@@ -76,5 +111,80 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
     ],
     ids=str,
 )
-def test_every_mode(compare, inputs: dict):
-    compare(lgs=inputs)
+def test_every_mode(comparison: Comparison, inputs: dict):
+    comparison.equal(text_to_image(comparison.models["tiny-sd15"], **inputs))
+
+
+def test_sdxl(comparison: Comparison):
+    comparison.equal(text_to_image(comparison.models["tiny-sdxl"]), "tiny-sdxl")
+
+
+def test_karras_levels_and_a_guidance_for_each_step(comparison: Comparison):
+    graph = text_to_image(comparison.models["tiny-sd15"], scheduler="euler_k", cfg_scale=[6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    comparison.equal(graph, karras=True)
+
+
+def test_a_run_that_ends_above_zero(comparison: Comparison):
+    """The secant looks once more at the last level."""
+    comparison.equal(text_to_image(comparison.models["tiny-sd15"], denoising_end=0.6), end=0.6)
+
+
+def encoded(graph: Graph, picture: dict) -> Graph:
+    return graph.add("encoded", "i2l", image=picture, vae=("model", "vae"))
+
+
+def test_image_to_image(comparison: Comparison, picture: dict):
+    graph = text_to_image(comparison.models["tiny-sd15"], denoising_start=0.4, latents=("encoded", "latents"))
+    comparison.equal(encoded(graph, picture), start=0.4)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"covariance": "lanczos", "jvp": "forward"}], ids=str)
+def test_a_mask(comparison: Comparison, picture: dict, half_masked: dict, inputs: dict):
+    wired = {"latents": ("encoded", "latents"), "denoise_mask": ("mask", "denoise_mask")}
+    graph = encoded(text_to_image(comparison.models["tiny-sd15"], **wired, **inputs), picture)
+    comparison.equal(graph.add("mask", "create_denoise_mask", vae=("model", "vae"), mask=half_masked))
+
+
+def test_a_soft_mask(comparison: Comparison, picture: dict, half_masked: dict):
+    wired = {"latents": ("encoded", "latents"), "denoise_mask": ("mask", "denoise_mask")}
+    graph = encoded(text_to_image(comparison.models["tiny-sd15"], **wired), picture)
+    comparison.equal(graph.add("mask", "create_gradient_mask", mask=half_masked, edge_radius=32), soft=True)
+
+
+def host_features(models: dict, picture: dict, half_masked: dict) -> dict[str, Callable[[str], Graph]]:
+    """What InvokeAI's own node can do, in graphs with a node of a kind."""
+    model = models["tiny-sd15"]
+
+    def controlled(kind: str, **inputs) -> Graph:
+        graph = text_to_image(model, kind=kind, control=("control", "control"))
+        return graph.add("control", "controlnet", image=picture, control_model=models["tiny-controlnet"], **inputs)
+
+    def patched(kind: str, patch: str, **inputs) -> Graph:
+        return text_to_image(model, kind=kind, unet=("patch", "unet")).add(
+            "patch", patch, unet=("model", "unet"), **inputs
+        )
+
+    return {
+        "ControlNet": controlled,
+        "ControlNet, in part": lambda kind: controlled(kind, begin_step_percent=0.3, end_step_percent=0.6),
+        "ControlNet, more control": lambda kind: controlled(kind, control_mode="more_control", control_weight=0.7),
+        "CFG rescale": lambda kind: text_to_image(model, kind=kind, cfg_rescale_multiplier=0.7),
+        "FreeU": lambda kind: patched(kind, "freeu"),
+        "seamless": lambda kind: patched(kind, "seamless"),
+    }
+
+
+FEATURES = list(host_features({"tiny-sd15": {}}, {}, {}))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_invokeais_own_node_can_do(comparison: Comparison, picture: dict, half_masked: dict, feature: str):
+    """With no noise and one variance for all pixels a step is Euler's, in InvokeAI's own node without ours."""
+    made = host_features(comparison.models, picture, half_masked)[feature]
+    expected, _ = comparison.latents(made("denoise_latents"))
+    plain, _ = comparison.latents(text_to_image(comparison.models["tiny-sd15"], kind="denoise_latents"))
+    assert (expected - plain).abs().max() > 1e-3 * plain.abs().max(), "it has an effect"
+    graph = made("lgs_denoise_latents")
+    graph.nodes["denoise"] |= {"covariance": "isotropic", "eta": 0.0, "other_steps": "isotropic"}
+    got, _ = comparison.latents(graph)
+    assert_close(got, expected)
