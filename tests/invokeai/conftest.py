@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -47,12 +48,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory, python: str) -> dict[str, 
     return {place.name: place for place in folder.iterdir()}
 
 
+@contextlib.contextmanager
+def running(python: str, packs: list[Path], root: Path, **settings) -> Iterator[InvokeServer]:
+    server = InvokeServer(python, packs, root, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, python: str, pack: Path) -> Iterator[InvokeServer]:
-    server = InvokeServer(python, [pack], tmp_path_factory.mktemp("invokeai"))
-    server.start()
-    yield server
-    server.stop()
+    with running(python, [pack], tmp_path_factory.mktemp("invokeai")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 
 from .client import Client, Rejected
 from .graphs import Graph, text_to_image
-from .server import InvokeServer
+from .server import InvokeServer, environment_of_its_own
 
 
 @pytest.fixture
@@ -35,9 +39,8 @@ def test_hidiffusion_counts_evaluations(failed, models: dict, inputs: dict):
 
 
 def test_a_batch_of_latents(failed, server: InvokeServer, models: dict):
-    [place] = {file.parent for file in server.root.glob("outputs/tensors/*/*")}
-    torch.save(torch.randn(2, 4, 8, 8), place / "Tensor_of_two")
-    said = failed(text_to_image(models["tiny-sd15"], noise={"latents_name": "Tensor_of_two"}))
+    noise = server.keep("Tensor_of_two", torch.randn(2, 4, 8, 8))
+    said = failed(text_to_image(models["tiny-sd15"], noise=noise))
     assert said == (
         "LGS Denoise: expected latents and noise of one picture, got 2. Make a batch in InvokeAI's way: its queue runs "
         "the workflow once for each picture."
@@ -53,3 +56,29 @@ def test_values_that_there_are_not(invoke: Client, models: dict, inputs: dict):
     with pytest.raises(Rejected) as caught:
         invoke.run(text_to_image(models["tiny-sd15"], **inputs).as_json())
     assert set(caught.value.errors) == set(inputs)
+
+
+MODULAR = """
+import os, sys
+from invokeai.app.invocations.load_custom_nodes import load_custom_nodes
+from invokeai.backend.util.logging import InvokeAILogger
+from pathlib import Path
+load_custom_nodes(Path(sys.argv[1]), InvokeAILogger.get_logger())
+pack = sys.modules["invokeai-lgs"]
+os.environ["USE_MODULAR_DENOISE"] = "1"
+try:
+    pack.LGSDenoise().invoke(None)
+except pack.lgs.Error as error:
+    print(error)
+"""
+
+
+def test_modular_denoising(python: str, pack: Path, tmp_path: Path):
+    """InvokeAI's other loop, which is asked for by a variable of the environment and knows nothing of ours."""
+    shutil.copytree(pack, tmp_path / pack.name)
+    command = [python, "-c", MODULAR, str(tmp_path)]
+    done = subprocess.run(command, env=environment_of_its_own(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == (
+        "LGS Denoise: expected InvokeAI's standard denoising, got its modular one, which the environment variable "
+        "USE_MODULAR_DENOISE asks for. Start InvokeAI without that variable."
+    )
