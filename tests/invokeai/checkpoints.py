@@ -1,6 +1,8 @@
-"""Writes tiny models with random weights, as folders of diffusers, that InvokeAI takes for what they imitate.
+"""Writes tiny models with random weights that InvokeAI takes for what they imitate:
 
-python checkpoints.py FOLDER
+    python checkpoints.py FOLDER
+
+as folders of diffusers; Flux in a file, as InvokeAI has its network.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from graphs import PROMPTS
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 TOKENS = 77
@@ -83,6 +86,26 @@ def main(folder: Path) -> None:
     ).save_pretrained(folder / "tiny-sdxl")
 
 
+def flux(folder: Path) -> None:
+    """Flux dev, and prompts for it: of InvokeAI's own, whose import changes diffusers' ControlNetModel."""
+    import tiny_flux
+    from invokeai.backend.flux.model import Flux
+    from invokeai.backend.model_manager.taxonomy import FluxVariantType
+    from invokeai.backend.stable_diffusion.diffusion.conditioning_data import (
+        ConditioningFieldData,
+        FLUXConditioningInfo,
+    )
+    from safetensors.torch import save_file
+
+    network = Flux(tiny_flux.PARAMS[FluxVariantType.Dev])
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    save_file(network.state_dict(), folder / "tiny-flux.safetensors")
+    for name in PROMPTS:
+        prompt = FLUXConditioningInfo(clip_embeds=torch.randn(1, 768), t5_embeds=torch.randn(1, 8, 4096))
+        torch.save(ConditioningFieldData([prompt]), folder / f"flux-{name}")
+
+
 def encoder(width: int) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=514,
@@ -114,3 +137,4 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    flux(Path(sys.argv[1]))

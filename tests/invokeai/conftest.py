@@ -42,10 +42,10 @@ def pack() -> Path:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory, python: str) -> dict[str, Path]:
-    """Models with random weights, by name; see `checkpoints`."""
+    """Models with random weights and prompts, by name; see `checkpoints`."""
     folder = tmp_path_factory.mktemp("models")
     subprocess.run([python, HERE / "checkpoints.py", folder], env=environment_of_its_own(), check=True)
-    return {place.name: place for place in folder.iterdir()}
+    return {place.stem: place for place in folder.iterdir()}
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def running(python: str, packs: list[Path], root: Path, **settings) -> Iterator[
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, python: str, pack: Path) -> Iterator[InvokeServer]:
-    with running(python, [pack], tmp_path_factory.mktemp("invokeai")) as server:
+    with running(python, [pack, HERE / "tiny_flux"], tmp_path_factory.mktemp("invokeai")) as server:
         yield server
 
 
@@ -73,7 +73,7 @@ def invoke(server: InvokeServer) -> Client:
 @pytest.fixture(scope="session")
 def models(invoke: Client, folders: dict[str, Path]) -> dict[str, dict]:
     """The models as graphs name them, installed through InvokeAI's model manager."""
-    names = ("tiny-sd15", "tiny-sdxl", "tiny-controlnet")
+    names = ("tiny-sd15", "tiny-sdxl", "tiny-controlnet", "tiny-flux")
     return {name: invoke.install(folders[name]) for name in names}
 
 

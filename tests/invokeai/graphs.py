@@ -58,3 +58,16 @@ def text_to_image(model: dict, *, seed: int = 7, kind: str = "lgs_denoise_latent
     }
     graph.add("denoise", kind, **given | inputs)
     return graph.add("picture", "l2i", latents=("denoise", "latents"), vae=("model", "vae"))
+
+
+def flux(model: dict, prompts: dict[str, dict], *, kind: str = "lgs_flux_denoise", **inputs) -> Graph:
+    """The node ``"denoise"``. ``prompts`` are those that `InvokeServer.keep_prompt` gives."""
+    given = {
+        "transformer": {"transformer": model | {"submodel_type": "transformer"}, "loras": []},
+        "positive_text_conditioning": prompts["positive"],
+        "width": SIZE,
+        "height": SIZE,
+        "num_steps": 5,
+        "seed": 7,
+    }
+    return Graph().add("denoise", kind, **given | inputs)

@@ -101,6 +101,97 @@ def sampled(
     return torch.lerp(picture, samples, free(0) if not soft else (free(0) > 0).float())
 
 
+@torch.no_grad()
+def sampled_flux(
+    folder: str,
+    options: dict,
+    noise: str,
+    seed: int,
+    positive: str,
+    steps: int,
+    size: int,
+    negative: str | None = None,
+    cfg_scale: float = 1.0,
+    end: float = 1.0,
+) -> Tensor:
+    """The latents of Flux, in the file ``folder``: in bfloat16, as InvokeAI has it, and LGS in float32."""
+    from invokeai.backend.flux.sampling_utils import clip_timestep_schedule_fractional, get_schedule
+
+    import lgs
+
+    network = flux_network(folder)
+    sigmas = clip_timestep_schedule_fractional(get_schedule(steps, (size // 16) ** 2), 0.0, end)
+    noise = torch.load(noise, weights_only=True).bfloat16()
+    tokens = size // 16
+    along = torch.arange(tokens, dtype=torch.bfloat16)
+    places = torch.cartesian_prod(along[:1], along, along)[None]
+
+    def velocity(x: Tensor, sigma: float, prompt: object) -> Tensor:
+        # A token is a square of two by two.
+        squares = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        words = prompt.t5_embeds.bfloat16()
+        predicted = network(
+            img=squares.bfloat16(),
+            img_ids=places,
+            txt=words,
+            txt_ids=torch.zeros(1, words.shape[1], 3, dtype=torch.bfloat16),
+            y=prompt.clip_embeds.bfloat16(),
+            timesteps=torch.full((1,), sigma, dtype=torch.bfloat16),
+            guidance=torch.full((1,), 4.0, dtype=torch.bfloat16),
+            timestep_index=0,
+            total_num_timesteps=1,
+            controlnet_double_block_residuals=None,
+            controlnet_single_block_residuals=None,
+            ip_adapter_extensions=[],
+            regional_prompting_extension=regional(prompt, tokens**2),
+        )
+        grid = predicted.unflatten(2, (16, 2, 2)).unflatten(1, (tokens, tokens)).permute(0, 3, 1, 4, 2, 5)
+        return grid.flatten(4).flatten(2, 3)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        level = min(sigmas, key=lambda level: abs(level - float(sigma[0])))
+        x = x.bfloat16()
+        found = velocity(x, level, load(positive))
+        if negative is not None:
+            without = velocity(x, level, load(negative))
+            found = without + cfg_scale * (found - without)
+        return x.float() - level * found.float()
+
+    generator = torch.Generator().manual_seed(seed ^ 0xFFFFFFFF)
+    return (
+        lgs.sample(
+            denoise,
+            noise.float(),
+            sigmas,
+            {**options, "process": "flow", "pure_noise": True, "precision": "bfloat16"},
+            noise=lambda *_: torch.randn(noise.shape, generator=generator),
+        )
+        .bfloat16()
+        .float()
+    )
+
+
+@functools.cache
+def flux_network(file: str) -> torch.nn.Module:
+    import tiny_flux
+    from invokeai.backend.flux.model import Flux
+    from invokeai.backend.model_manager.taxonomy import FluxVariantType
+    from safetensors.torch import load_file
+
+    network = Flux(tiny_flux.PARAMS[FluxVariantType.Dev])
+    network.load_state_dict(load_file(file))
+    return network.bfloat16().eval()
+
+
+def regional(prompt: object, tokens: int) -> object:
+    """A prompt for the whole picture, as InvokeAI's network wants it."""
+    from invokeai.backend.flux.extensions.regional_prompting_extension import RegionalPromptingExtension
+    from invokeai.backend.flux.text_conditioning import FluxTextConditioning
+
+    text = FluxTextConditioning(prompt.t5_embeds.bfloat16(), prompt.clip_embeds.bfloat16(), None)
+    return RegionalPromptingExtension.from_text_conditioning([text], [], tokens)
+
+
 def load(file: str) -> object:
     """The conditioning of a prompt."""
     from invokeai.backend.stable_diffusion.diffusion import conditioning_data  # noqa: F401
@@ -140,6 +231,6 @@ def free_at(mask: str | None, soft: bool, picture: Tensor) -> Callable[[float], 
 if __name__ == "__main__":
     for line in sys.stdin:
         case = json.loads(line)
-        file = case.pop("file")
-        torch.save(sampled(**case), file)
+        file, sample = case.pop("file"), sampled_flux if "size" in case else sampled
+        torch.save(sample(**case), file)
         print(flush=True)

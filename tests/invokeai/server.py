@@ -93,6 +93,12 @@ class InvokeServer:
         torch.save(tensor, folder / name)
         return {"latents_name": name}
 
+    def keep_prompt(self, file: Path) -> dict:
+        """Has it know a prompt as if a node had made it; gives what a graph calls it."""
+        [folder] = self.root.glob("outputs/conditioning/tmp*")
+        shutil.copy(file, folder)
+        return {"conditioning_name": file.name}
+
 
 def environment_of_its_own() -> dict[str, str]:
     """What its interpreter is run with: no modules from PYTHONPATH, no network, one thread if not told otherwise."""

@@ -68,7 +68,7 @@ def test_the_graph_is_that_of_the_shim():
     assert len(graph) > 40 and sum(map(len, graph.values())) > 80
     assert {"lgs._torch.handles", "lgs._ffi.engine"} <= graph["lgs._ffi.callbacks"]
     assert {"lgs", "lgs._ffi.engine", "lgs.diagonal", "comfyui.nodes.schema"} <= graph["comfyui.nodes.sampler"]
-    assert {"lgs", "lgs.steps_done"} <= graph["invokeai.host.trajectory"]
+    assert {"lgs", "lgs.steps_done"} <= graph["invokeai.host.pipeline"]
     assert "lgs.sampling" in graph["lgs"] and "lgs.batch.command" in graph["lgs.__main__"]
 
 

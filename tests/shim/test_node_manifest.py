@@ -47,5 +47,7 @@ def test_a_folder_without_its_manifest_says_so(tmp_path, monkeypatch, text: str 
     if text is not None:
         (tmp_path / "nodes.json").write_text(text)
     monkeypatch.setattr(node_manifest, "MANIFEST", tmp_path / "nodes.json")
-    with pytest.raises(RuntimeError, match="does not declare the node LGSSampler .* unpack it again"):
+    with pytest.raises(
+        RuntimeError, match="does not declare the node LGSSampler .* Unpack the whole plugin folder again"
+    ):
         node_definition.__wrapped__(SAMPLER)

@@ -14,7 +14,7 @@ from invokeai.backend.stable_diffusion.diffusers_pipeline import StableDiffusion
 from pydantic import PrivateAttr
 
 from .. import lgs
-from ..host.trajectory import sample_with
+from ..host.pipeline import sample_with
 from ..lgs._ffi.engine import engine
 from .inputs import lgs_options, with_lgs_inputs
 

@@ -29,7 +29,7 @@ def sample_with(
     """Has the pipeline sample with LGS.
 
     It prepares the latents and the model's attention, asks for its first step and finishes what comes of it, as ever;
-    that step is the whole trajectory.
+    that step is the whole run.
     """
     loop = pipeline.latents_from_embeddings
 
@@ -37,8 +37,8 @@ def sample_with(
         if len(timesteps):
             expect_one(latents)
             pure_noise = inputs["noise"] is not None and inputs["mask"] is None and not torch.count_nonzero(latents)
-            trajectory = Trajectory(options._with(pure_noise=pure_noise), pipeline, timesteps, callback, is_canceled)
-            pipeline.step = trajectory.sample
+            run = WholeRun(options._with(pure_noise=pure_noise), pipeline, timesteps, callback, is_canceled)
+            pipeline.step = run.sample
             pipeline.set_progress_bar_config(disable=True)  # of one step
         return loop(latents=latents, timesteps=timesteps[:1], callback=callback, **inputs)
 
@@ -54,7 +54,7 @@ def expect_one(latents: Tensor) -> None:
         )
 
 
-class Trajectory:
+class WholeRun:
     """A run from the first of ``timesteps`` to behind the last.
 
     D(x, sigma) is read off the pipeline's own step, which sees to guidance, ControlNet, adapters and inpainting models.
