@@ -23,18 +23,34 @@ def node(schemas: dict[str, dict]) -> dict:
     return schemas["lgs_denoise_latents"]
 
 
-def test_the_node_is_listed(node: dict):
-    assert node["title"] == "LGS Denoise - SD1.5, SDXL"
+@pytest.mark.parametrize("kind, title", [("latents", "LGS Denoise - SD1.5, SDXL"), ("flux", "LGS Denoise - FLUX")])
+def test_a_node_is_listed_and_has_what_invokeais_own_has(schemas: dict[str, dict], kind: str, title: str):
+    own, ours = {
+        "latents": ("denoise_latents", "lgs_denoise_latents"),
+        "flux": ("flux_denoise", "lgs_flux_denoise"),
+    }[kind]
+    node = schemas[ours]
+    assert node["title"] == title
     assert node["category"] == "latents" and node["node_pack"] == "invokeai-lgs"
     assert {"lgs", "secant", "denoise"} <= set(node["tags"])
+    for name in set(schemas[own]["properties"]) - {"type", "scheduler"}:
+        assert node["properties"][name] == schemas[own]["properties"][name], name
 
 
-def test_it_has_what_invokeais_own_node_has(node: dict, schemas: dict[str, dict]):
-    own = schemas["denoise_latents"]["properties"]
-    for name in set(own) - {"type", "scheduler"}:
-        assert node["properties"][name] == own[name], name
-    levels = node["properties"]["scheduler"]
-    assert levels["enum"] == ["euler", "euler_k"] and levels["enum"] == list(levels["ui_choice_labels"])
+def test_the_noise_levels_are_eulers(schemas: dict[str, dict]):
+    levels = schemas["lgs_denoise_latents"]["properties"]["scheduler"]
+    assert levels["enum"] == ["euler", "euler_k"] == list(levels["ui_choice_labels"])
+    flux = schemas["lgs_flux_denoise"]["properties"]["scheduler"]
+    assert flux["const"] == flux["default"] == "lgs" and flux["ui_hidden"]
+
+
+def test_flux_has_the_inputs_of_modes_without_products(schemas: dict[str, dict]):
+    shown = {entry["id"]: entry for entry in shown_inputs("LGSSampler")}
+    fields = schemas["lgs_flux_denoise"]["properties"]
+    assert [name for name in shown if name in fields] == ["covariance", "eta", "s_noise", "other_steps"]
+    assert fields["covariance"]["enum"] == ["secant", "isotropic", "isotropic-large"]
+    for choice in set(shown["covariance"]["choices"]) - set(fields["covariance"]["enum"]):
+        assert f"{choice}:" not in fields["covariance"]["description"].replace("isotropic-large:", "")
 
 
 @pytest.mark.parametrize("entry", shown_inputs("LGSSampler"), ids=lambda entry: entry["id"])
