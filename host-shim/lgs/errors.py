@@ -37,6 +37,15 @@ class InternalError(Error, RuntimeError):
     """A bug in the native library."""
 
 
+def without_derivative(node: str, refusal: NotImplementedError) -> Error:
+    """What a node says of a model that forward mode was asked for, and that torch has refused."""
+    why = (str(refusal).splitlines() or ["It does not say more."])[0]
+    return Error(
+        f"{node}: forward mode needs a derivative of every operation of the model, and one has none: {why} Set the "
+        "input Jacobian product to auto or finite-difference."
+    )
+
+
 def is_out_of_memory(exception: BaseException) -> bool:
     """Whether torch had no memory left, which on a processor it says in words alone."""
     if isinstance(exception, torch.OutOfMemoryError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .client import Client
+from .client import Client, Run
 from .graphs import SIZE, flux
 from .reference import Reference
 from .server import InvokeServer
@@ -66,3 +66,46 @@ def test_the_latents(
         **case,
     )
     assert_close(server.tensor(run.outputs["denoise"]["latents"]["latents_name"]), expected)
+
+
+@pytest.fixture
+def latents(server: InvokeServer) -> dict:
+    numbers = torch.randn(1, 16, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(1))
+    return server.keep("Tensor_of_latents", numbers)
+
+
+def test_behind_a_mask_the_rest_is_kept(
+    invoke: Client, server: InvokeServer, models: dict, prompts: dict, noise: dict, latents: dict
+):
+    """As with InvokeAI's own Euler, which steps without noise are; it rounds them to bfloat16, and ours not."""
+    kept = torch.zeros(1, 1, SIZE // 8, SIZE // 8)
+    kept[..., : SIZE // 16] = 1
+    mask = {"mask_name": server.keep("Tensor_of_mask", kept)["latents_name"], "gradient": False}
+    given = {"noise": noise, "latents": latents, "denoise_mask": mask, "denoising_start": 0.2}
+
+    def drawn(**inputs) -> torch.Tensor:
+        run = invoke.run(flux(models["tiny-flux"], prompts, **given, **inputs).as_json())
+        assert run.status == "completed", run.error
+        return server.tensor(run.outputs["denoise"]["latents"]["latents_name"])
+
+    eulers = drawn(kind="flux_denoise")
+    ours = drawn(covariance="isotropic", eta=0.0, other_steps="isotropic")
+    secants = drawn()
+    picture = server.tensor(latents["latents_name"]).bfloat16().float()
+    for found in (eulers, ours, secants):
+        torch.testing.assert_close(found[..., : SIZE // 16], picture[..., : SIZE // 16], rtol=0.01, atol=0.01)
+    assert (ours - eulers).norm() < 0.02 * eulers.norm() < (secants - picture).norm()
+
+
+def test_cancel_in_the_middle(invoke: Client, models: dict, prompts: dict):
+    seen = []
+
+    def cancel(run: Run) -> None:
+        if run.of("denoise") and run.of("denoise")[-1] and not seen:
+            seen.append(run.of("denoise")[-1])
+            invoke.cancel(run)
+
+    run = invoke.run(flux(models["tiny-flux"], prompts, num_steps=1000).as_json(), on_progress=cancel)
+    assert run.status == "canceled" and seen[0] < 0.5
+    again = invoke.run(flux(models["tiny-flux"], prompts).as_json())
+    assert again.status == "completed" and again.of("denoise")[-1] == 1

@@ -16,6 +16,7 @@ from ..host.forward_process import noise_scale
 from ..host.guided_model import denoiser, model_of, noise_sampler, refuse_reused_answers, with_model
 from ..lgs._ffi.engine import engine
 from ..lgs.diagonal import Diagonal
+from ..lgs.errors import without_derivative
 from ..lgs.node_manifest import options_of
 from .progress import EvaluationProgress
 from .run_history import Run, fingerprint, new_history
@@ -111,11 +112,7 @@ def sample_lgs(
         except NotImplementedError as error:
             if options.jvp != "forward":
                 raise
-            why = (str(error).splitlines() or ["It does not say more."])[0]
-            raise lgs.Error(
-                "LGS Sampler: forward mode needs a derivative of every operation of the model, and one has none: "
-                f"{why} Set the input Jacobian product to auto or finite-difference."
-            ) from error
+            raise without_derivative("LGS Sampler", error) from error
         finally:
             if diagonal is not None:
                 diagonal.release()  # ComfyUI keeps it with the node, and does not know what it holds

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import lgs
+from ..lgs.errors import without_derivative
 from ..lgs.steps_done import StepsDone
 
 Callback = Callable[[PipelineIntermediateState], None]
@@ -93,6 +94,7 @@ class WholeRun:
         model does.
         """
         x, dtype = latents.float(), latents.dtype
+        options = self._options._with(precision=str(dtype).removeprefix("torch."))
         generator = scheduler_step_kwargs["generator"]
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -112,17 +114,17 @@ class WholeRun:
                 self._report(self._done.steps, step["x"], step["denoised"])
                 console.update()
 
-            samples = lgs.sample(
-                denoise,
-                x,
-                self._sigmas,
-                self._options._with(precision=str(dtype).removeprefix("torch.")),
-                noise=lambda _sigma, _sigma_next: torch.randn(
-                    x.shape, dtype=x.dtype, device=x.device, generator=generator
-                ),
-                callback=report,
-                model=self._pipeline.unet,
-            ).to(dtype)
+            def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+                return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+
+            try:
+                samples = lgs.sample(
+                    denoise, x, self._sigmas, options, noise=noise, callback=report, model=self._pipeline.unet
+                ).to(dtype)
+            except NotImplementedError as error:
+                if options.jvp != "forward":
+                    raise
+                raise without_derivative("LGS Denoise", error) from error
         return EulerDiscreteSchedulerOutput(prev_sample=samples, pred_original_sample=samples)
 
     def _index(self, sigma: Tensor) -> int:
