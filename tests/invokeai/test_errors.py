@@ -28,14 +28,17 @@ def failed(invoke: Client, models: dict):
 
 
 @pytest.mark.parametrize(
-    "inputs",
-    [{"covariance": "lanczos"}, {"covariance": "secant", "denoising_end": 0.5}],
+    "inputs, got, remedy",
+    [
+        ({"covariance": "lanczos"}, "lanczos, which has several", "choose the mode secant or isotropic."),
+        ({"denoising_end": 0.5}, "secant with a denoising end of 0.5", "set the denoising end to 1"),
+    ],
     ids=["products", "a look at the end"],
 )
-def test_hidiffusion_counts_evaluations(failed, models: dict, inputs: dict):
+def test_hidiffusion_counts_evaluations(failed, models: dict, inputs: dict, got: str, remedy: str):
     said = failed(text_to_image(models["tiny-sd15"], hidiffusion=True, **inputs))
     assert said.startswith("LGS Denoise: expected one model evaluation a step with HiDiffusion, which counts them, got")
-    assert "Turn HiDiffusion off" in said and "\n" not in said
+    assert f"got the mode {got}" in said and "Turn HiDiffusion off" in said and remedy in said and "\n" not in said
 
 
 def test_a_batch_of_latents(failed, server: InvokeServer, models: dict):

@@ -19,7 +19,6 @@ from .server import InvokeServer
 
 SEED = 7
 TOLERANCE = 1e-5
-"""Of the largest entry."""
 
 OTHERS = {
     "noise": ("noise", "noise", "latents_name"),
@@ -73,9 +72,10 @@ class Comparison:
         assert_close(got, expected)
 
 
-def assert_close(got: Tensor, expected: Tensor) -> None:
+def assert_close(got: Tensor, expected: Tensor, scale: float = 1.0) -> None:
+    """Within `TOLERANCE` of ``scale``; entries are about 1 to 30."""
     assert got.shape == expected.shape and expected.std() > 0.1
-    torch.testing.assert_close(got, expected, rtol=0, atol=TOLERANCE * expected.abs().max().item())
+    torch.testing.assert_close(got, expected, rtol=0, atol=TOLERANCE * scale)
 
 
 @pytest.fixture
@@ -187,4 +187,5 @@ def test_what_invokeais_own_node_can_do(comparison: Comparison, picture: dict, h
     graph = made("lgs_denoise_latents")
     graph.nodes["denoise"] |= {"covariance": "isotropic", "eta": 0.0, "other_steps": "isotropic"}
     got, _ = comparison.latents(graph)
-    assert_close(got, expected)
+    # Another order of the same operations: rounding is in proportion.
+    assert_close(got, expected, expected.abs().max().item())

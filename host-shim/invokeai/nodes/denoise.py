@@ -70,9 +70,17 @@ def refuse_what_does_not_work(node: LGSDenoise, options: lgs.Options) -> None:
             "LGS Denoise: expected InvokeAI's standard denoising, got its modular one, which the environment variable "
             "USE_MODULAR_DENOISE asks for. Start InvokeAI without that variable."
         )
-    if node.hidiffusion and (options.products or (options.solver == "secant" and node.denoising_end < 1)):
-        raise lgs.Error(
+    if node.hidiffusion:
+        one_a_step = (
             "LGS Denoise: expected one model evaluation a step with HiDiffusion, which counts them, got the mode "
-            f"{node.covariance} and the denoising end {node.denoising_end:g}, with which there are more. Turn "
-            "HiDiffusion off, or choose the mode isotropic."
         )
+        if options.products:
+            raise lgs.Error(
+                f"{one_a_step}{node.covariance}, which has several. Turn HiDiffusion off, or choose the mode secant or "
+                "isotropic."
+            )
+        if options.solver == "secant" and node.denoising_end < 1:
+            raise lgs.Error(
+                f"{one_a_step}secant with a denoising end of {node.denoising_end:g}, where it looks once more. Turn "
+                "HiDiffusion off, set the denoising end to 1, or choose the mode isotropic."
+            )
