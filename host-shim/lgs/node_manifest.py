@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
-# Not resolved: in the source tree the package is linked into the pack.
-MANIFEST = Path(__file__).absolute().parents[1] / "manifests" / "nodes.json"
+from ._ffi.liblgs import AGAIN, HOME
+
+MANIFEST = HOME / "manifests" / "nodes.json"
 
 
 @functools.cache
@@ -20,7 +20,7 @@ def node_definition(node_id: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise RuntimeError(
             f"{MANIFEST} does not declare the node {node_id} ({type(error).__name__}: {error}). "
-            "The folder is incomplete or damaged: unpack it again."
+            f"It is incomplete or damaged. {AGAIN}."
         ) from error
 
 
