@@ -11,6 +11,7 @@ import time
 import weakref
 from pathlib import Path
 
+import interruptible
 import psutil
 import pytest
 import torch
@@ -141,24 +142,25 @@ def test_ctrl_c_at_any_moment_ends_it_and_nothing_else():
     """In the middle of the sampler's work, between question and answer, or in the model."""
     x = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(0)) * 10
     stopped = 0
-    for number in range(40):
-        timer = threading.Timer(0.001 * number, os.kill, (os.getpid(), signal.SIGINT))
-        try:
-            trajectory = lgs.Trajectory(x, SIGMAS, WITH_NOISE)
-            timer.start()
-            while not trajectory.done:
-                trajectory.advance(shrink(trajectory.x, trajectory.sigma))
-            while timer.is_alive():
-                time.sleep(0.001)
-            time.sleep(0.1)  # in which the signal comes, if it has not
-        except KeyboardInterrupt:
-            stopped += 1
-        if not trajectory.done:
-            try:  # as far as it came, it goes on or says that it is closed
-                trajectory.advance(shrink(trajectory.x, trajectory.sigma))
-            except lgs.InvalidArgument as error:
-                assert "got one that is closed" in str(error)
-        trajectory = None
+    with interruptible.here():
+        for number in range(40):
+            timer = threading.Timer(0.001 * number, os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                trajectory = lgs.Trajectory(x, SIGMAS, WITH_NOISE)
+                timer.start()
+                while not trajectory.done:
+                    trajectory.advance(shrink(trajectory.x, trajectory.sigma))
+                while timer.is_alive():
+                    time.sleep(0.001)
+                time.sleep(0.1)  # in which the signal comes, if it has not
+            except KeyboardInterrupt:
+                stopped += 1
+            if not trajectory.done:
+                try:  # as far as it came, it goes on or says that it is closed
+                    trajectory.advance(shrink(trajectory.x, trajectory.sigma))
+                except lgs.InvalidArgument as error:
+                    assert "got one that is closed" in str(error)
+            trajectory = None
     assert stopped == 40
     usable()
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import interruptible
 import pytest
 from aiohttp import web
 from PIL import Image
@@ -158,7 +159,8 @@ def test_stopped_by_hand_leaves_what_there_is(batch: Batch, capsys: pytest.Captu
 
     thread = threading.Thread(target=stop)
     thread.start()
-    assert batch.run("seed=1..5") == 130
+    with interruptible.here():
+        assert batch.run("seed=1..5") == 130
     thread.join()
     said = capsys.readouterr()
     assert "run the same command again" in said.err and said.out.startswith("2 pictures of 2 of 5 jobs: ")
