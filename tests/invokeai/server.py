@@ -53,7 +53,7 @@ class InvokeServer:
         """Returns once the server answers."""
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), *self.command],
+                [sys.executable, "-c", GUARD, str(STOP_SECONDS / 2), "", *self.command],
                 env=environment_of_its_own(),
                 stdin=subprocess.PIPE,
                 stdout=out,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, InvalidType
 from ..options import Options
+from ..steps_done import evaluations_of
 from ..trajectory import check_drivable
 
 DEFAULTS = {"jvp": "finite-difference"}
@@ -51,4 +52,4 @@ def evaluations(options: Options) -> int:
     """Evaluations of the model in a step that takes products."""
     if not options.s_noise:
         return 1  # without noise there is nothing to take them for
-    return 1 + options.products * {"finite-difference": 1, "central-difference": 2}.get(options.jvp, 0)
+    return evaluations_of(options.jvp, options.products)
