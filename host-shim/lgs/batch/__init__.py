@@ -5,7 +5,7 @@
     plan.py      the workflow, the settings, and the jobs that they make; names.py: what their pictures are called
     host.py      a running ComfyUI: queue, history, pictures
     answers.py   what it answers, field by field; untrusted.py: decoded within limits, fit to print
-    server.py    a ComfyUI that is started for one batch, and ends with it
+    server.py    a ComfyUI that is started for one batch, and ends with it; guarded.py: so does any server
     store.py     the folder of the results: what is in it is whole, whatever was killed and when; files.py: a file
     table.py     pictures.csv, which grows with it
     run.py       the jobs, one after another, each until its pictures are in the store
