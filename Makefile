@@ -90,7 +90,7 @@ check: $(VENV)/installed
 	cargo clippy --release --locked --all-targets --quiet -- -D warnings
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/pyright --warnings
+	$(VENV)/bin/pyright --warnings --project pyproject.toml
 
 $(VENV)/installed: tests/requirements.txt tests/requirements-data.txt
 	@$(PYTHON3) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'expected Python 3.11 or newer, got ' + sys.version.split()[0] + '; name one with: make PYTHON3=python3.12')"
