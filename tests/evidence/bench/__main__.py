@@ -5,7 +5,8 @@ attention   forward mode through attention: time and memory of each implementati
 products    the error of Jacobian-vector products: over the step h, over sigma, in each precision
 symmetry    how symmetric the model's Jacobian is, and whether it matters
 adaptive    what a tolerance saves; at which noise levels the full covariance pays
-many_gpus   what limits a batch on 10, 100 and 1,000 GPUs (needs Ray: pip install ray==2.60.0)
+many_gpus   what limits a batch on 10, 100 and 1,000 GPUs (needs Ray: pip install ray==2.60.0; with
+            COMFYUI_PATH and COMFYUI_PYTHON two real ComfyUIs beside one, too)
 
 A full run also puts its numbers into the committed results, tests/evidence/results.json.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from evidence.report.run import Figure, Findings, Numbers, Run, Section, Table
 from lgs.batch.plan import MOST_JOBS
 
+from .hosts import compare
 from .measured import PICTURE_BYTES, SMALL_BYTES, OnRay, plan_costs, service_times, spread, store_costs
 from .virtual import simulate
 
@@ -26,6 +28,7 @@ WRITERS = 6
 
 def measure(run: Run) -> Numbers:
     actors, count, sizes = (4, 200, GPUS[:1]) if run.quick else (64, 10_000, GPUS)
+    hosts = compare(*((20, 1) if run.quick else (60, 3)))
     parts = spread(service_times(count // 50))
     with OnRay() as on_ray:
         empty = on_ray.run(actors, count, [0.0], SMALL_BYTES)
@@ -41,6 +44,7 @@ def measure(run: Run) -> Numbers:
         "assumed": ASSUMED,
         "spread": [min(parts), max(parts)],
         "runs": {"empty": empty, "loaded": loaded, "large": large, "one": one, "two": two},
+        "hosts": hosts,
         "service": sum(services) / len(services),
         "predicted": simulate(actors, _shuffled(services), count, 0.0, each),
         "plan": plan_costs(count),
@@ -93,8 +97,20 @@ def sentences(numbers: Numbers) -> list[str]:
         f"({numbers['spread'][0]:.2f} to {numbers['spread'][1]:.2f} of their mean), the actors are busy {busy:.0%} of "
         f"the time; the simulation says {predicted['busy']:.0%}.",
         f"Two workers make {ratio:.2f} times as many pictures a second as one, with jobs that take time and no "
-        "processor.",
+        f"processor. {beside(numbers['hosts'])}",
     ]
+
+
+def beside(rows: list[dict] | None) -> str:
+    """Real ComfyUIs, two beside one."""
+    if rows is None:
+        return "Real ComfyUIs were not measured: set COMFYUI_PATH to a checkout and COMFYUI_PYTHON to its interpreter."
+    one, two = ([row["rate"] for row in rows if row["workers"] == workers] for workers in (1, 2))
+    each = [second / first for first, second in zip(one, two, strict=True)]
+    return (
+        f"Two real ComfyUIs on this machine's processor, one thread each, with the bundled digits: "
+        f"{statistics.median(each):.2f} times ({min(each):.2f} to {max(each):.2f} in {len(each)} rounds)."
+    )
 
 
 def _each(row: dict) -> float:

@@ -1,6 +1,7 @@
 """Simulated batches against what can be worked out by hand; the section of the page out of made-up numbers."""
 
 import asyncio
+import os
 import statistics
 import time
 
@@ -8,8 +9,9 @@ import pytest
 
 from evidence.report.page import plain
 
+from .hosts import compare, rate
 from .measured import SMALL_BYTES, OnRay, plan_costs, planned, spread, store_costs
-from .section import ASSUMED, _farm, describe, show
+from .section import ASSUMED, _farm, beside, describe, show
 from .virtual import run, simulate
 
 
@@ -77,6 +79,23 @@ def test_each_picture_of_a_run_on_ray_is_counted():
     assert found["jobs"] == 60 and found["seconds"] > 60 * 0.01 / 3 and found["driver_seconds"] > 0
 
 
+def test_two_hosts_beside_one_are_compared_round_by_round():
+    rows = [(1, 1.0), (2, 1.9), (1, 2.0), (2, 3.0), (1, 1.0), (2, 1.7)]
+    assert "1.70 times (1.50 to 1.90 in 3 rounds)" in beside([{"workers": w, "rate": rate} for w, rate in rows])
+
+
+def test_a_rate_counts_from_when_all_workers_are_busy():
+    """Two pictures in the first minute, then one each half second, in any order."""
+    assert rate([30.0, 0.0, *(60 + second / 2 for second in range(8))]) == pytest.approx(2.0)
+
+
+def test_real_hosts_are_measured_where_there_is_one():
+    if "COMFYUI_PATH" not in os.environ:
+        pytest.skip("to run this, set COMFYUI_PATH to a checkout of ComfyUI and COMFYUI_PYTHON to its interpreter")
+    pytest.importorskip("ray", reason="to run these, install Ray: pip install ray==2.60.0")
+    assert [(row["workers"], row["rate"] > 0) for row in compare(8, 1)] == [(1, True), (2, True)]
+
+
 def test_the_section(tmp_path):
     row = {"workers": 4, "jobs": 200, "seconds": 1.0, "driver_seconds": 0.5, "bytes": SMALL_BYTES}
     numbers = {
@@ -90,6 +109,7 @@ def test_the_section(tmp_path):
             "one": row,
             "two": row | {"seconds": 0.5},
         },
+        "hosts": None,
         "service": 0.03,
         "predicted": {"busy": 0.7},
         "plan": {"bytes": 5000.0, "seconds": 0.0001},
@@ -100,6 +120,7 @@ def test_the_section(tmp_path):
     assert "200 jobs a second, 5.0 ms each, of which the driver's process computes 2.5 ms" in findings.sentences[0]
     assert "busy 75% of the time; the simulation says 70%" in findings.sentences[1]
     assert "2.00 times as many" in findings.sentences[2]
+    assert "set COMFYUI_PATH" in findings.sentences[2]
     assert findings.tables[1].rows == [("10", "2", "1%", "1%", "1%", "138.9")]
     assert (tmp_path / "many_gpus.png").read_bytes().startswith(b"\x89PNG")
     assert "model load" in describe(numbers)
