@@ -85,9 +85,9 @@ class Client:
                 raise Rejected(json.loads(error.read())) from None
             raise
 
-    def install(self, folder: Path) -> dict:
-        """Installs a model where it lies; gives what a graph calls it."""
-        job = self.send("POST", "/api/v2/models/install", {}, source=str(folder), inplace="true")
+    def install(self, folder: Path, **about: str) -> dict:
+        """Installs a model where it lies; gives what a graph calls it. ``about`` is what the user says of it."""
+        job = self.send("POST", "/api/v2/models/install", about, source=str(folder), inplace="true")
         deadline = time.monotonic() + 60
         while (job := self.get_json(f"/api/v2/models/install/{job['id']}"))["status"] != "completed":
             assert job["status"] != "error" and time.monotonic() < deadline, job

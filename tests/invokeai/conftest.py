@@ -73,7 +73,10 @@ def invoke(server: InvokeServer) -> Client:
 @pytest.fixture(scope="session")
 def models(invoke: Client, folders: dict[str, Path]) -> dict[str, dict]:
     """The models as graphs name them, installed through InvokeAI's model manager."""
-    names = ("tiny-sd15", "tiny-sdxl", "tiny-controlnet", "tiny-flux")
+    names = ("tiny-sd15", "tiny-inpainting", "tiny-sdxl", "tiny-controlnet", "tiny-flux")
+    names += ("tiny-lora", "tiny-t2i-adapter", "tiny-ip-adapter")
+    # By this name an IP-Adapter looks for it.
+    invoke.install(folders["tiny-image-encoder"], name="IP Adapter SD1.5 Image Encoder")
     return {name: invoke.install(folders[name]) for name in names}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,7 +165,34 @@ def host_features(models: dict, picture: dict, half_masked: dict) -> dict[str, C
             "patch", patch, unet=("model", "unet"), **inputs
         )
 
+    def adapted(kind: str, name: str, **inputs) -> Graph:
+        graph = text_to_image(model, kind=kind, **{name: (name, name)})
+        return graph.add(
+            name, name, image=picture, **{f"{name}_model": models[f"tiny-{name.replace('_', '-')}"]}, **inputs
+        )
+
+    def regional(kind: str) -> Graph:
+        graph = text_to_image(model, kind=kind, positive_conditioning=("prompts", "collection"))
+        graph.add("left", "rectangle_mask", width=SIZE, height=SIZE, **dict.fromkeys(("x_left", "y_top"), 0))
+        graph.nodes["left"] |= {"rectangle_width": SIZE // 2, "rectangle_height": SIZE}
+        graph.add("tree", "compel", prompt="a green tree", clip=("model", "clip"), mask=("left", "mask"))
+        for prompt in ("positive", "tree"):
+            graph.add("prompts", "collect", item=(prompt, "conditioning"))
+        return graph
+
+    def inpainted(kind: str, **inputs) -> Graph:
+        wired = {"latents": ("encoded", "latents"), "denoise_mask": ("mask", "denoise_mask")}
+        graph = encoded(text_to_image(models["tiny-inpainting"], kind=kind, **wired), picture)
+        return graph.add("mask", "create_denoise_mask", vae=("model", "vae"), image=picture, mask=half_masked, **inputs)
+
     return {
+        "LoRA": lambda kind: patched(kind, "lora_loader", lora=models["tiny-lora"]),
+        "T2I-Adapter": lambda kind: adapted(kind, "t2i_adapter"),
+        "T2I-Adapter, in part": lambda kind: adapted(kind, "t2i_adapter", end_step_percent=0.5),
+        "IP-Adapter": lambda kind: adapted(kind, "ip_adapter"),
+        "IP-Adapter, in part": lambda kind: adapted(kind, "ip_adapter", weight=0.6, begin_step_percent=0.4),
+        "inpainting model": inpainted,
+        "regional prompts": regional,
         "ControlNet": controlled,
         "ControlNet, in part": lambda kind: controlled(kind, begin_step_percent=0.3, end_step_percent=0.6),
         "ControlNet, more control": lambda kind: controlled(kind, control_mode="more_control", control_weight=0.7),
@@ -174,7 +202,7 @@ def host_features(models: dict, picture: dict, half_masked: dict) -> dict[str, C
     }
 
 
-FEATURES = list(host_features({"tiny-sd15": {}}, {}, {}))
+FEATURES = list(host_features(defaultdict(dict), {}, {}))
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -189,3 +217,17 @@ def test_what_invokeais_own_node_can_do(comparison: Comparison, picture: dict, h
     got, _ = comparison.latents(graph)
     # Another order of the same operations: rounding is in proportion.
     assert_close(got, expected, expected.abs().max().item())
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_products_know_of_it(comparison: Comparison, picture: dict, half_masked: dict, feature: str):
+    """Forward mode goes through what the feature puts into the model: difference quotients say the same."""
+
+    def latents(**inputs) -> Tensor:
+        graph = host_features(comparison.models, picture, half_masked)[feature]("lgs_denoise_latents")
+        graph.nodes["denoise"] |= {"covariance": "lanczos", "eta": 0.5, **inputs}
+        return comparison.latents(graph)[0]
+
+    exact, quotients, without = latents(jvp="forward"), latents(jvp="central-difference"), latents(covariance="secant")
+    assert (exact - without).abs().max() > 0.01 * exact.abs().max()
+    torch.testing.assert_close(quotients, exact, rtol=0, atol=1e-3 * exact.abs().max().item())
