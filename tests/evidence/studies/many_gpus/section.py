@@ -211,7 +211,9 @@ SECTION = Section(
         "This machine has no GPU. What is measured is the driver, Ray, the plan and the store, with actors that sleep "
         "as long as a picture would take; the rest follows by running the real dispatcher in simulated time. Seconds "
         "for a picture and for loading a model are assumed.",
-        "One driver hands out all jobs, and receives and writes all pictures. Where that is too little, several can "
-        "share a cluster, each with a part of the values and a folder of its own.",
+        "One driver hands out all jobs, and receives and writes all pictures. How many depends on its processor: at "
+        "1,000 GPUs that may decide, between two runs on this machine, which is slower at times, whether the driver or "
+        "the model's load costs most. Where one is too little, several can share a cluster, each with a part of the "
+        "values and a folder of its own.",
     ),
 )
