@@ -9,6 +9,7 @@
     store.py     the folder of the results: what is in it is whole, whatever was killed and when; files.py: a file
     table.py     pictures.csv, which grows with it
     run.py       the jobs, one after another, each until its pictures are in the store
+    dispatch/    the jobs, handed out to several workers
     cluster/     the jobs, spread over many GPUs by Ray
     pipeline/    jobs of a pipeline of diffusers, without ComfyUI
     overview.py  what there is to look at when a batch ends or is stopped

@@ -5,10 +5,8 @@
     shares.py      how many workers there are, and what each gets of the cluster
     workers.py     a worker as the driver sees it: an actor, started, asked, ended
     comfyui.py     the actor: one ComfyUI, started or adopted
-    run.py         the jobs through the dispatcher into the store, under a progress bar
-    dispatcher.py  which job goes where, again after a failure, and when to stop
 
-The last two know nothing of Ray.
+Which job goes to which worker is decided in `lgs.batch.dispatch`.
 
 The driver, which is the command, owns all actors: they end with it, whatever ends it, and a ComfyUI ends with its
 actor. Pictures are written by the driver alone, into the same folder under the same names as without Ray. So what is

@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Callable
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ..dispatch.dispatcher import AGAIN, Failed, Start, WorkerLost
+from ..dispatch.run import dispatch
 from ..errors import BatchError
 from ..pipeline.worker import Pipeline
 from ..plan import Graph, Job
 from ..store import Store
 from .comfyui import Adopted, ComfyUI, Started
 from .connection import connected
-from .dispatcher import AGAIN, Failed, Start, WorkerLost
-from .run import dispatch
 from .shares import shares
 from .workers import RemoteWorker, answer, starter
 

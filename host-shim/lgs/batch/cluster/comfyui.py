@@ -10,12 +10,12 @@ import socket
 import tempfile
 from pathlib import Path
 
+from ..dispatch.dispatcher import WorkerLost
 from ..errors import BatchError
 from ..host import Host, connect, object_infos
 from ..plan import Graph, Job
 from ..run import Made, fetch, submit
 from ..server import Server
-from .dispatcher import WorkerLost
 
 OWN = ("--output-directory", "--temp-directory", "--database-url")
 """Arguments of a ComfyUI of which each that is started needs other values: two that counted the files of one folder

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from ..dispatch.dispatcher import AGAIN, ClusterLost, Start, WorkerLost
 from ..errors import BatchError
 from ..plan import Job
 from ..run import Made
-from .dispatcher import AGAIN, ClusterLost, Start, WorkerLost
 
 PLACE_SECONDS = 900
 """For Ray to find room for an actor and start it, and for the actor to start its ComfyUI."""

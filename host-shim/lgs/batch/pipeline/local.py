@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..cluster.dispatcher import Failed
-from ..cluster.run import dispatch
+from ..dispatch.dispatcher import Failed
+from ..dispatch.run import dispatch
 from ..plan import Graph, Job
 from ..run import Made
 from ..store import Store

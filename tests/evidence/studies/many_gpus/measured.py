@@ -106,8 +106,8 @@ class OnRay:
     def run(self, workers: int, count: int, seconds: list[float], size: int) -> dict[str, float]:
         """Runs so many jobs; gives seconds, from the moment when all workers have started, for the whole and for the
         driver's process alone, and checks that each picture is there once."""
-        from lgs.batch.cluster.run import dispatch
         from lgs.batch.cluster.workers import starter
+        from lgs.batch.dispatch.run import dispatch
 
         with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
             start = starter(Sleeping, lambda place: (seconds, size), {"num_cpus": 0.01}, store.prompt_id)

@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import TypeVar
 
-from lgs.batch.cluster.dispatcher import Dispatcher
+from lgs.batch.dispatch.dispatcher import Dispatcher
 from lgs.batch.plan import Job
 from lgs.batch.run import Made
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lgs.batch.cluster.dispatcher import HELD
+from lgs.batch.dispatch.dispatcher import HELD
 
 from .faults import KINDS, SECONDS, Cluster, Faults
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lgs.batch.cluster import dispatcher as module
-from lgs.batch.cluster.dispatcher import ATTEMPTS, HELD, ClusterLost, Dispatcher, WorkerLost
+from lgs.batch.dispatch import dispatcher as module
+from lgs.batch.dispatch.dispatcher import ATTEMPTS, HELD, ClusterLost, Dispatcher, WorkerLost
 from lgs.batch.errors import BatchError
 from lgs.batch.plan import Job
 from lgs.batch.run import Made

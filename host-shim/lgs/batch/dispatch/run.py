@@ -1,4 +1,4 @@
-"""Jobs through the dispatcher into the store, under a progress bar. Knows nothing of Ray."""
+"""Jobs through the dispatcher into the store, under a progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which job goes to which worker, again after a failure, and when to stop. Knows nothing of Ray.
+"""Which job goes to which worker, again after a failure, and when to stop.
 
 A worker holds up to `HELD` jobs: the one that it runs, and the next, so that it has something to do while a picture is
 fetched and kept. No more are handed out before those are kept, so that pictures do not pile up where they are made
