@@ -108,11 +108,17 @@ def test_the_public_api_is_typed(environment: Environment):
     assert not [symbol["name"] for symbol in symbols if not (symbol["isTypeKnown"] or symbol["isTypeAmbiguous"])]
 
 
-def test_nothing_is_written_anywhere(environment: Environment):
+def test_nothing_is_written_anywhere(wheel: Path, tmp_path: Path):
+    """But for an empty folder among the temporary files, which PyTorch makes when it first differentiates a quotient in
+    forward mode."""
+    environment = Environment(tmp_path, wheel)
     before = environment.files()
     environment.run(environment.command, "info", check=True)
     environment.run(environment.python, "-c", DENOISE + "import lgs; lgs.sample(denoise, x, sigmas)", check=True)
-    assert environment.files() == before
+    written = {Path(file) for file in environment.files() - before}
+    assert before <= environment.files()
+    assert {str(file.relative_to(environment.home)).partition("_")[0] for file in written} <= {"torchinductor"}
+    assert len(written) <= 1
 
 
 def test_without_a_library_it_says_how_to_install_it_again(wheel: Path, tmp_path: Path):
