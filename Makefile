@@ -40,7 +40,7 @@ demo: build
 
 test: build check
 	LD_LIBRARY_PATH="$(TORCH_LIB)" cargo test --release --locked --quiet
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

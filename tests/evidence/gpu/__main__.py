@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(describe_check(row), flush=True)
     print(flush=True)
     small = args.quick or args.device.type == "cpu"
-    effort = timings.Effort(2, 0.0) if args.quick else timings.Effort(25, 8.0)
+    effort = timings.Effort(2, 0.0, (1, 2)) if args.quick else timings.Effort(25, 8.0, (1, 4))
     for row in timings.timings(args.device, timings.SMALL if small else timings.FULL, effort):
         record.add("timings", row)
         print(timings.describe(row), flush=True)

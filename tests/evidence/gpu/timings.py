@@ -47,6 +47,8 @@ class Effort(NamedTuple):
     """Pairs of runs, where time allows; else 3."""
     seconds: float
     """Time for the pairs of one row, its first runs not counted."""
+    batches: tuple[int, int]
+    """Sizes."""
 
 
 @torch.inference_mode()
@@ -58,7 +60,7 @@ def timings(device: torch.device, models: tuple[Model, ...], effort: Effort) -> 
         except torch.OutOfMemoryError as problem:
             yield failure(f"{model.name}: its weights", problem)
             continue
-        for batch in (1, 4):
+        for batch in effort.batches:
             yield from model_timings(denoise, model, batch, device, effort)
         del denoise
         free(device)
