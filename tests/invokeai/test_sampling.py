@@ -180,10 +180,10 @@ def host_features(models: dict, picture: dict, half_masked: dict) -> dict[str, C
             graph.add("prompts", "collect", item=(prompt, "conditioning"))
         return graph
 
-    def inpainted(kind: str, **inputs) -> Graph:
+    def inpainted(kind: str) -> Graph:
         wired = {"latents": ("encoded", "latents"), "denoise_mask": ("mask", "denoise_mask")}
         graph = encoded(text_to_image(models["tiny-inpainting"], kind=kind, **wired), picture)
-        return graph.add("mask", "create_denoise_mask", vae=("model", "vae"), image=picture, mask=half_masked, **inputs)
+        return graph.add("mask", "create_denoise_mask", vae=("model", "vae"), image=picture, mask=half_masked)
 
     return {
         "LoRA": lambda kind: patched(kind, "lora_loader", lora=models["tiny-lora"]),
