@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import psutil
+import pytest
 
 from .client import Client, Run
 from .loaded import random_texts
@@ -16,6 +17,8 @@ MOST = 4.1
 """Three products and D(x) are four evaluations; the rest is for everything else that a step does."""
 
 
+# A machine's speed may change while it is measured.
+@pytest.mark.flaky(reruns=2)
 def test_three_products_cost_little_more_than_three_evaluations(server_with_models: ComfyServer, capsys):
     """A UNet as wide as Stable Diffusion 1.5's, guided; each sampling is one node, and the nodes take turns.
 
@@ -52,7 +55,8 @@ def test_three_products_cost_little_more_than_three_evaluations(server_with_mode
 
 def node_seconds(server: ComfyServer, graph: dict) -> Iterator[tuple[str, tuple[float, float]]]:
     """What each node of a graph took: of the processor, to which nothing else on the machine adds, and by the clock."""
-    (process,) = psutil.Process(server.process.pid).children()  # the server itself, not its guard
+    under_guard = psutil.Process(server.process.pid).children(recursive=True)
+    [process] = [process for process in under_guard if process.cmdline()[1:2] == ["main.py"]]
     started: list[tuple[str | None, float, float]] = []
 
     def note(run: Run, kind: str) -> None:
