@@ -43,7 +43,7 @@ test: build check
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: build
-	PYTHONPATH=tests $(PYTHON) -m evidence.bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	PYTHONPATH=tests:host-shim/tools $(PYTHON) -m evidence.bench --out out/bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 report: build
 	PYTHONPATH=tests $(PYTHON) -m evidence.report --out out/report $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

@@ -31,10 +31,7 @@ def test_killed_in_turn_it_ends_with_exactly_the_right_pictures(batch: Batch, se
     servers.stop()
     # Not `auto`, which chooses by time between ways that differ by rounding.
     batch.workflow.write_text(json.dumps(with_inputs(json.loads(batch.workflow.read_text()), jvp="finite-difference")))
-    python, _, *arguments = server.command
-    each = ("--port", "--database-url")  # has its own
-    own = ["--comfyui", str(server.checkout), "--python", python, "--"]
-    own += [argument for argument in arguments if not argument.startswith(each)]
+    own = server.for_batch()
     settings = ["--set", f"noise_seed=1..{PICTURES}"]
     status, output = batch.run(*settings, *own)
     assert status == 0, output

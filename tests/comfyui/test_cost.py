@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
+from shim.batch.cluster.faults import hosts
 
 from .client import Client, Run
 from .loaded import random_texts
@@ -55,8 +55,7 @@ def test_three_products_cost_little_more_than_three_evaluations(server_with_mode
 
 def node_seconds(server: ComfyServer, graph: dict) -> Iterator[tuple[str, tuple[float, float]]]:
     """What each node of a graph took: of the processor, to which nothing else on the machine adds, and by the clock."""
-    under_guard = psutil.Process(server.process.pid).children(recursive=True)
-    [process] = [process for process in under_guard if process.cmdline()[1:2] == ["main.py"]]
+    [process] = hosts(str(server.folder))
     started: list[tuple[str | None, float, float]] = []
 
     def note(run: Run, kind: str) -> None:

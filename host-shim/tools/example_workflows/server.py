@@ -33,6 +33,13 @@ class PackServer(Server):
         ]
         super().__init__(checkout, python, [*own, *arguments], folder / "server.log", host_environment())
 
+    def for_batch(self) -> list[str]:
+        """The arguments with which ``lgs batch`` starts such servers itself, each with outputs of its own."""
+        python, _, *arguments = self.command
+        each = ("--port", "--database-url")
+        kept = [argument for argument in arguments if not argument.startswith(each)]
+        return ["--comfyui", str(self.checkout), "--python", python, "--", *kept]
+
     def install(self, pack: Path, name: str) -> None:
         """Copies a pack; what is linked into it too."""
         shutil.copytree(pack, self.folder / "custom_nodes" / name, ignore=shutil.ignore_patterns("__pycache__"))

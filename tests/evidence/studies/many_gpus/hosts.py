@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,17 +31,14 @@ def compare(pictures: int, rounds: int) -> list[dict[str, float]] | None:
 
 def batch(checkout: Path, workers: int, pictures: int) -> float:
     """Pictures a second of one batch, once every worker is busy."""
+    from example_workflows.server import PackServer, host_environment
+
     with tempfile.TemporaryDirectory() as scratch:
-        base, out = Path(scratch, "host"), Path(scratch, "out")
-        for name in ("custom_nodes", "input", "output", "user", "models"):
-            (base / name).mkdir(parents=True)
-        shutil.copytree(PACK, base / "custom_nodes" / PACK.name, ignore=shutil.ignore_patterns("__pycache__"))
+        out, python = Path(scratch, "out"), os.environ.get("COMFYUI_PYTHON", sys.executable)
+        host = PackServer(checkout, python, [PACK], Path(scratch, "host"))
         command = [sys.executable, "-m", "lgs", "batch", WORKFLOW, "--out", out, "--set", f"noise_seed=1..{pictures}"]
-        command += ["--ray", "--workers", workers, "--comfyui", checkout]
-        command += ["--python", os.environ.get("COMFYUI_PYTHON", sys.executable)]
-        command += ["--", "--cpu", "--disable-api-nodes", "--cache-none", f"--base-directory={base}"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
+        command += ["--ray", "--workers", workers, *host.for_batch()]
+        done = subprocess.run([*map(str, command)], env=host_environment(), capture_output=True, text=True)
         if done.returncode:
             raise BatchError(f"expected {pictures} pictures by {workers} ComfyUIs, got: {done.stderr[-2000:]}")
         return rate([file.stat().st_mtime for file in (out / "jobs").iterdir()])
